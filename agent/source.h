@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// The primary's engine for one pair: the write path of its volumes, cuts and
+// epochs, capture, and the conversation with the standby. No system calls: it
+// lives on a clock, disks, a dialer and a piece of mapped memory that it is
+// given, all of one thread.
+#ifndef STEAD_SOURCE_H
+#define STEAD_SOURCE_H
+
+#include "common/channel.h"
+#include "common/clock.h"
+#include "common/disk.h"
+#include "common/lineage.h"
+#include "common/state.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct source;
+
+enum request_op {
+	REQUEST_READ,
+	REQUEST_WRITE,
+	REQUEST_ZERO, // must read back as zeroes
+	REQUEST_TRIM, // advisory: does nothing where the disk cannot make holes
+	REQUEST_FLUSH,
+};
+
+enum request_flags {
+	REQUEST_FUA = 1 << 0,
+	REQUEST_NO_HOLE = 1 << 1, // ZERO: keep the space allocated
+	REQUEST_FAST = 1 << 2, // ZERO: -EOPNOTSUPP rather than slow
+};
+
+// One request of the application. Same ownership rules as struct disk_io.
+struct request {
+	enum request_op op;
+	unsigned flags;
+	unsigned volume; // index
+	uint64_t offset; // bytes, any alignment; checked against the volume
+	uint64_t length; // bytes; READ and WRITE at most 32 MiB
+	void *data; // READ and WRITE; any alignment works, 4096 avoids a copy
+	void (*done)(struct request *request, int error);
+
+	// for the engine
+	struct source *source;
+	struct disk_io io;
+	struct request *next, *previous; // in flight
+	struct request *next_waiter;
+	struct waiting *waiters;
+	uint64_t first, count; // blocks touched
+	struct change_set *set;
+	uint8_t *bounce;
+	unsigned stage;
+	bool exclusive;
+};
+
+struct source_volume {
+	struct disk *disk;
+	uint64_t bytes; // replicated and exported; at most disk->size
+};
+
+enum source_event {
+	SOURCE_CONNECTED,
+	SOURCE_DISCONNECTED, // text: why
+	SOURCE_SERVING, // writes are accepted from now on
+	SOURCE_FENCED, // writes are refused from now on; text: why
+	SOURCE_REFUSED, // by the peer, or we refuse it; text: why
+	SOURCE_CUT, // epoch
+	SOURCE_DURABLE, // epoch
+	SOURCE_WIDENED, // epoch given up; text: why
+	SOURCE_SYNC_STARTED,
+	SOURCE_SYNC_DONE,
+};
+
+struct source_config {
+	struct clock *clock;
+	struct dialer *dialer; // opened, failed and user are set by the engine
+	unsigned volume_count;
+	struct source_volume volumes[VOLUMES_MAX];
+	const struct pair_state *state; // read at source_new() only
+
+	void *map; // source_map_bytes() of memory, page aligned, that outlives a process crash
+	struct id boot; // of this boot of the machine
+
+	struct disk *spill; // may be NULL: none
+	uint64_t spill_bytes;
+	uint64_t capture_memory; // bytes, at least 1 MiB
+	uint64_t rpo; // ns
+	uint64_t bandwidth; // bytes a second on the wire; 0: no limit
+	bool start_without_peer;
+
+	uint64_t (*random)(void *user); // secret enough for ids
+	void (*event)(void *user, enum source_event event, uint64_t epoch, const char *text);
+	void *user;
+};
+
+enum source_state {
+	SOURCE_STATE_WAITING, // has not spoken to its peer yet; serves nothing
+	SOURCE_STATE_FULL_SYNC,
+	SOURCE_STATE_RESYNC,
+	SOURCE_STATE_REPLICATING,
+	SOURCE_STATE_PAUSED,
+	SOURCE_STATE_SPLIT_BRAIN,
+	SOURCE_STATE_REFUSED,
+	SOURCE_STATE_DEMOTED, // a newer generation exists
+};
+
+struct source_status {
+	enum source_state state;
+	const char *reason; // design's reason code, NULL: none
+	bool connected;
+	bool serving;
+	char peer[80];
+	uint64_t open, durable, applied; // epochs; durable, applied: 0 when not known
+	uint64_t lag; // ns
+	uint64_t bytes_behind;
+	uint64_t change_rate, ship_rate; // bytes a second
+	uint64_t wire_bytes; // since source_new()
+	int64_t eta; // ns; -1: not converging or not known; 0: in step
+	bool syncing;
+	uint64_t sync_done, sync_total; // bytes
+	int64_t recovery_point; // wall clock of the standby's newest point, ns; 0: none
+	uint64_t volume_dirty[VOLUMES_MAX]; // bytes
+};
+
+// Size of the map memory for these volumes.
+size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes);
+
+// NULL without memory. Nothing happens before source_start().
+struct source *source_new(const struct source_config *config);
+void source_start(struct source *source);
+
+// Stops shipping, waits for requests in flight, flushes the volumes and calls
+// stopped() when nothing of the engine is under way any more. New requests fail
+// with -ESHUTDOWN. clean: the map is complete and may be trusted at the next
+// start once the caller has synced it to its file and called
+// source_map_close().
+void source_stop(struct source *source, void (*stopped)(void *user), void *user);
+void source_free(struct source *source); // after stopped(), or to model a crash
+
+// Marks a map as complete. The caller syncs it before and after.
+void source_map_close(void *map);
+
+// Takes requests in any number at any time. -ESHUTDOWN while not serving.
+void source_submit(struct source *source, struct request *request);
+
+// Whether a hole begins at offset of the volume (disk.h).
+bool source_hole(struct source *source, unsigned volume, uint64_t offset, uint64_t *length);
+
+// The caller makes pausing durable.
+void source_pause(struct source *source, bool pause);
+void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth);
+
+// Starts to serve without having heard of the peer.
+void source_serve(struct source *source);
+
+void source_status(struct source *source, struct source_status *status);
+
+#endif

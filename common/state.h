@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a node must remember of a pair across a power failure, whatever its
+// role: docs/formats.md has the bytes. The file state.slots of the pair's state
+// directory holds it in mirrored slots (slots.h).
+#ifndef STEAD_STATE_H
+#define STEAD_STATE_H
+
+#include "block.h"
+#include "error.h"
+#include "lineage.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STATE_ENCODED_MAX 4096
+
+struct state_volume {
+	char name[NAME_MAX_LENGTH + 1];
+	uint64_t bytes; // as replicated and exported; the file or device may be larger
+};
+
+struct pair_state {
+	struct id pair;
+	enum role role;
+	struct lineage lineage;
+	uint8_t peer_key[32]; // fingerprint that the peer must prove (keys.h)
+	bool paused; // primary: ships nothing until resumed
+
+	// Standby: false from the first direct write of a full sync until the
+	// epoch that completes it is durable. Not promotable while false.
+	bool consistent;
+	struct id sync; // the full sync under way or last done; chosen by the primary
+	uint32_t sync_volume; // blocks before (sync_volume, sync_block) are durable here
+	uint64_t sync_block;
+
+	// Set by a promotion: the recovery point it was made at.
+	uint64_t promoted_epoch;
+	int64_t promoted_point; // wall clock of that point, ns; 0: never promoted
+
+	unsigned volume_count;
+	struct state_volume volumes[VOLUMES_MAX];
+};
+
+// Returns the number of bytes written to buffer (at most STATE_ENCODED_MAX).
+size_t state_encode(const struct pair_state *state, uint8_t *buffer);
+
+// 0, or -EINVAL with the reason: every field is checked.
+int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state, struct error *err);
+
+#endif
