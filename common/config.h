@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration of one pair: the INI file etc/stead/pairs/PAIR.conf, which
+// `pair` writes and people edit. docs/operations.md has every key.
+#ifndef STEAD_CONFIG_H
+#define STEAD_CONFIG_H
+
+#include "block.h"
+#include "error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONFIG_PATH_MAX 1024 // with its end
+#define CONFIG_ADDRESS_MAX 80 // HOST:PORT with its end
+#define CONFIG_FILE_MAX (256 << 10) // bytes; no configuration is larger
+
+enum export_kind {
+	EXPORT_AUTO, // what this version does best: a socket
+	EXPORT_SOCKET,
+};
+
+struct config_volume {
+	char name[NAME_MAX_LENGTH + 1];
+	char path[CONFIG_PATH_MAX]; // absolute
+	enum export_kind export;
+};
+
+struct pair_config {
+	char name[NAME_MAX_LENGTH + 1]; // of the file, without .conf
+	char peer[CONFIG_ADDRESS_MAX]; // where the peer's receiver is reached; empty: not told
+	char listen[CONFIG_ADDRESS_MAX]; // where this node's own receiver is reached; empty: not told
+	uint64_t rpo; // ns, never 0
+	uint64_t rto; // ns, never 0
+	bool auto_resync;
+	bool start_without_peer;
+	uint64_t bandwidth; // bytes a second; 0: no limit
+	uint64_t capture_memory; // bytes
+	uint64_t spill; // bytes at most; 0: no spill file
+	uint64_t journal; // bytes, a multiple of 4096
+	unsigned volume_count; // at least 1
+	struct config_volume volumes[VOLUMES_MAX];
+};
+
+// All defaults, no name, no volumes.
+void config_init(struct pair_config *config);
+
+// Reads and checks a whole file. 0, -ENOENT when there is none, -EINVAL with
+// file:line, what is wrong and what would be right, or the error of reading.
+int config_read(const char *file, struct pair_config *config, struct error *err);
+
+// What config_read() checks of the values together and one by one, for a
+// configuration that was not read from a file. 0 or -EINVAL.
+int config_check(const struct pair_config *config, struct error *err);
+
+// Checks, then replaces the file as a whole and durably, or leaves it alone.
+int config_write(const char *file, const struct pair_config *config, struct error *err);
+
+// Names of the pairs configured in a directory, sorted; the caller frees
+// *names. A directory that is not there has none. Files that are not NAME.conf
+// are passed over.
+int config_list(const char *directory, char (**names)[NAME_MAX_LENGTH + 1], size_t *count, struct error *err);
+
+// Pairs and volumes: [A-Za-z0-9][A-Za-z0-9._-]{0,30}.
+bool name_valid(const char *name);
+
+// HOST:PORT, HOST without a colon or in [brackets], PORT 1 to 65535.
+bool address_valid(const char *address);
+
+const char *export_name(enum export_kind kind);
+
+// 0, -EOPNOTSUPP for what this version cannot do, -EINVAL for what is none.
+int export_parse(const char *text, enum export_kind *kind, struct error *err);
+
+#endif
