@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct loop *loop;
+
+static int setup(void **state)
+{
+	struct error err;
+
+	(void)state;
+	loop = loop_new(&err);
+	return loop ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	loop_free(loop);
+	return 0;
+}
+
+#define TIMERS 500
+
+static struct {
+	struct timer timer;
+	uint64_t want;
+	unsigned fired;
+} timers[TIMERS];
+static unsigned fired, wanted;
+static uint64_t last_deadline;
+
+static void timer_fired(struct timer *timer)
+{
+	assert_true(clock_now(loop_clock(loop)) >= timer->deadline);
+	assert_true(timer->deadline >= last_deadline);
+	assert_false(timer->armed);
+	last_deadline = timer->deadline;
+	timers[((char *)timer - (char *)timers) / sizeof(timers[0])].fired++;
+	if (++fired == wanted)
+		loop_quit(loop);
+}
+
+static void test_timers_fire_in_order(void **state)
+{
+	struct clock *clock = loop_clock(loop);
+	uint64_t start = clock_now(clock);
+
+	(void)state;
+	memset(timers, 0, sizeof(timers));
+	fired = wanted = 0;
+	last_deadline = 0;
+	srand(1);
+	for (unsigned i = 0; i < TIMERS; i++) {
+		timers[i].timer.fire = timer_fired;
+		clock_set(clock, &timers[i].timer, start + (uint64_t)rand() % (20 * NSEC_PER_MSEC));
+	}
+	// Move a third of them either way, cancel another third.
+	for (unsigned i = 0; i < TIMERS; i++) {
+		if (i % 3 == 0)
+			clock_set(clock, &timers[i].timer, start + (uint64_t)rand() % (20 * NSEC_PER_MSEC));
+		if (i % 3 == 1) {
+			clock_cancel(clock, &timers[i].timer);
+			clock_cancel(clock, &timers[i].timer);
+		} else {
+			wanted++;
+		}
+	}
+	assert_int_equal(loop_run(loop), 0);
+	for (unsigned i = 0; i < TIMERS; i++)
+		assert_int_equal(timers[i].fired, i % 3 == 1 ? 0 : 1);
+}
+
+static struct timer again;
+static unsigned again_count;
+static bool other_ran;
+
+static void fire_again(struct timer *timer)
+{
+	again_count++;
+	if (!other_ran)
+		clock_set(loop_clock(loop), timer, 0);
+	else
+		loop_quit(loop);
+}
+
+static void nop_done(struct op *op, int result, unsigned flags)
+{
+	(void)op;
+	(void)result;
+	(void)flags;
+	other_ran = true;
+}
+
+// A timer that is overdue at once, for ever, does not keep the loop from
+// completions.
+static void test_overdue_timer_does_not_starve(void **state)
+{
+	struct op nop = {nop_done};
+
+	(void)state;
+	again = (struct timer){.fire = fire_again};
+	again_count = 0;
+	other_ran = false;
+	clock_set(loop_clock(loop), &again, 0);
+	io_uring_prep_nop(loop_sqe(loop, &nop));
+	assert_int_equal(loop_run(loop), 0);
+	assert_true(other_ran);
+	assert_true(again_count >= 1);
+}
+
+#define THREADS 4
+#define POSTS 20000
+
+struct post {
+	struct task task;
+	unsigned thread, number;
+};
+
+static unsigned posted[THREADS], posts_left;
+static bool out_of_order;
+
+static void post_run(struct task *task)
+{
+	struct post *post = (struct post *)task;
+
+	if (posted[post->thread]++ != post->number)
+		out_of_order = true;
+	free(post);
+	if (!--posts_left)
+		loop_quit(loop);
+}
+
+static void *poster(void *arg)
+{
+	for (unsigned i = 0; i < POSTS; i++) {
+		struct post *post = malloc(sizeof(*post));
+
+		*post = (struct post){{post_run, NULL}, (unsigned)(uintptr_t)arg, i};
+		loop_post(loop, &post->task);
+		if (i % 1000 == 0)
+			sched_yield(); // let the loop fall asleep now and then
+	}
+	return NULL;
+}
+
+static void test_posts_arrive_in_order(void **state)
+{
+	pthread_t threads[THREADS];
+
+	(void)state;
+	memset(posted, 0, sizeof(posted));
+	posts_left = THREADS * POSTS;
+	out_of_order = false;
+	for (unsigned i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, poster, (void *)(uintptr_t)i), 0);
+	assert_int_equal(loop_run(loop), 0);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_false(out_of_order);
+	assert_int_equal(posts_left, 0);
+}
+
+#define MANY 20000
+
+static unsigned many_done;
+
+static void many_one(struct op *op, int result, unsigned flags)
+{
+	(void)op;
+	(void)flags;
+	assert_int_equal(result, 0);
+	if (++many_done == MANY)
+		loop_quit(loop);
+}
+
+// More operations at once than either queue holds: none is lost.
+static void test_queues_overflow(void **state)
+{
+	struct op op = {many_one};
+
+	(void)state;
+	many_done = 0;
+	for (unsigned i = 0; i < MANY; i++)
+		io_uring_prep_nop(loop_sqe(loop, &op));
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(many_done, MANY);
+}
+
+static int cancel_result;
+
+static void cancelled(struct op *op, int result, unsigned flags)
+{
+	(void)op;
+	(void)flags;
+	cancel_result = result;
+	loop_quit(loop);
+}
+
+static void test_cancel(void **state)
+{
+	struct op op = {cancelled};
+	char byte;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	io_uring_prep_recv(loop_sqe(loop, &op), pair[0], &byte, 1, 0);
+	loop_cancel(loop, &op);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(cancel_result, -ECANCELED);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void quit_on_fire(struct timer *timer)
+{
+	(void)timer;
+	loop_quit(loop);
+}
+
+// An idle loop is woken by nothing: no more than a handful of context switches
+// in 200 ms.
+static void test_idle_sleeps(void **state)
+{
+	struct timer timer = {.fire = quit_on_fire};
+	struct rusage before, after;
+
+	(void)state;
+	clock_set(loop_clock(loop), &timer, clock_now(loop_clock(loop)) + 200 * NSEC_PER_MSEC);
+	getrusage(RUSAGE_THREAD, &before);
+	assert_int_equal(loop_run(loop), 0);
+	getrusage(RUSAGE_THREAD, &after);
+	assert_true(after.ru_nvcsw - before.ru_nvcsw <= 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(test_timers_fire_in_order, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_overdue_timer_does_not_starve, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_posts_arrive_in_order, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_queues_overflow, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_idle_sleeps, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
