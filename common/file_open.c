@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "file_open.h"
+
+#include "paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define ALIGN_MAX 4096
+
+// A file of size bytes whose space is certain, whatever is written to it.
+static int allocate(int fd, uint64_t size)
+{
+	if (fallocate(fd, 0, 0, (off_t)size) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != ENOSYS)
+		return -errno;
+	return -posix_fallocate(fd, 0, (off_t)size); // by writing, where the file system cannot
+}
+
+static int size_file(const char *path, const struct file_disk_options *options, struct opened_file *file,
+                     struct error *err)
+{
+	int result = 0;
+
+	if (options->resize || file->size == 0) {
+		if (ftruncate(file->fd, (off_t)options->size) < 0)
+			result = -errno;
+		else
+			file->size = options->size;
+	}
+	if (!result && options->preallocate)
+		result = allocate(file->fd, file->size);
+	if (!result && fsync(file->fd) < 0)
+		result = -errno;
+	if (result < 0)
+		return fail(err, -result, "make %s of %" PRIu64 " bytes: %s", path, options->size, strerror(-result));
+	return 0;
+}
+
+// The name of a new file must survive a power failure as its content does.
+static int sync_parent(const char *path, struct error *err)
+{
+	char parent[PATHS_MAX];
+	const char *slash = strrchr(path, '/');
+	size_t length = slash ? (size_t)(slash - path) : 0;
+
+	if (!slash)
+		return sync_directory(".", err);
+	if (length >= sizeof(parent))
+		return fail(err, ENAMETOOLONG, "open %s: path is longer than %d bytes", path, PATHS_MAX - 1);
+	memcpy(parent, path, length);
+	parent[length] = 0;
+	return sync_directory(length ? parent : "/", err);
+}
+
+static int open_it(const char *path, const struct file_disk_options *options, bool *made, struct error *err)
+{
+	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, fd;
+	struct stat st;
+
+	if (options->exclusive && stat(path, &st) == 0 && S_ISBLK(st.st_mode))
+		flags |= O_EXCL;
+	fd = open(path, flags);
+	if (fd < 0 && errno == ENOENT && options->create) {
+		fd = open(path, flags | O_CREAT | O_EXCL, 0600);
+		*made = fd >= 0;
+	}
+	if (fd >= 0)
+		return fd;
+	if (errno == EBUSY)
+		return fail(err, EBUSY, "open %s: in use by the system: mounted, swap, or part of another device",
+		            path);
+	return fail(err, errno, "open %s: %s", path, strerror(errno));
+}
+
+// Whether aligned reads of align bytes work past the page cache.
+static bool probe(int fd, uint8_t *buffer, uint32_t align)
+{
+	// Memory and offset aligned to align and to no more.
+	return pread(fd, buffer + align, align, (off_t)align) >= 0;
+}
+
+// What O_DIRECT needs of this file; 0: it does not work there.
+static uint32_t direct_align(int fd, bool device)
+{
+	uint32_t align = 0;
+	void *buffer;
+	int block;
+
+#ifdef STATX_DIOALIGN
+	struct statx stx;
+
+	if (!device && statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 && (stx.stx_mask & STATX_DIOALIGN)) {
+		align = stx.stx_dio_offset_align;
+		if (align && stx.stx_dio_mem_align > align)
+			align = stx.stx_dio_mem_align;
+		return align <= ALIGN_MAX ? align : 0;
+	}
+#endif
+	if (device && ioctl(fd, BLKSSZGET, &block) == 0)
+		return block > 0 && block <= ALIGN_MAX ? (uint32_t)block : 0;
+	if (posix_memalign(&buffer, 2 * ALIGN_MAX, 2 * ALIGN_MAX))
+		return 0;
+	if (probe(fd, buffer, 512))
+		align = 512;
+	else if (probe(fd, buffer, 4096))
+		align = 4096;
+	free(buffer);
+	return align;
+}
+
+static void choose_align(struct opened_file *file, bool buffered)
+{
+	int flags = fcntl(file->fd, F_GETFL) & ~O_NONBLOCK;
+
+	file->align = 1;
+	if (!buffered && fcntl(file->fd, F_SETFL, flags | O_DIRECT) == 0) {
+		uint32_t align = direct_align(file->fd, file->device);
+
+		if (align && (align & (align - 1)) == 0 && file->size % align == 0) {
+			file->align = align;
+			return;
+		}
+	}
+	(void)fcntl(file->fd, F_SETFL, flags & ~O_DIRECT);
+}
+
+// Whether the device takes WRITE ZEROES itself: a partition asks its disk.
+static bool device_zeroes(dev_t device)
+{
+	static const char *const places[] = {"queue", "../queue"};
+	unsigned long long bytes = 0;
+
+	for (unsigned i = 0; i < 2 && !bytes; i++) {
+		char path[100];
+		FILE *stream;
+
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/write_zeroes_max_bytes", major(device),
+		         minor(device), places[i]);
+		stream = fopen(path, "re");
+		if (!stream)
+			continue;
+		if (fscanf(stream, "%llu", &bytes) != 1)
+			bytes = 0;
+		fclose(stream);
+	}
+	return bytes > 0;
+}
+
+static int examine(const char *path, struct opened_file *file, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(file->fd, &st) < 0)
+		return fail(err, errno, "stat %s: %s", path, strerror(errno));
+	if (S_ISBLK(st.st_mode)) {
+		file->device = true;
+		if (ioctl(file->fd, BLKGETSIZE64, &file->size) < 0)
+			return fail(err, errno, "size of %s: %s", path, strerror(errno));
+		file->fast_zero = device_zeroes(st.st_rdev);
+		return 0;
+	}
+	if (!S_ISREG(st.st_mode))
+		return fail(err, EINVAL, "open %s: neither a regular file nor a block device", path);
+	file->size = (uint64_t)st.st_size;
+	return 0;
+}
+
+int file_open(const char *path, const struct file_disk_options *options, struct opened_file *file, struct error *err)
+{
+	bool made = false;
+	int result;
+
+	*file = (struct opened_file){.fd = open_it(path, options, &made, err)};
+	if (file->fd < 0)
+		return file->fd;
+	result = examine(path, file, err);
+	if (!result && options->lock && flock(file->fd, LOCK_EX | LOCK_NB) < 0)
+		result = fail(err, errno, "lock %s: %s", path,
+		              errno == EWOULDBLOCK ? "another process has it open" : strerror(errno));
+	if (!result && options->create && !file->device)
+		result = size_file(path, options, file, err);
+	if (!result && made)
+		result = sync_parent(path, err);
+	if (!result)
+		choose_align(file, options->buffered);
+	if (result < 0) {
+		if (made)
+			unlink(path);
+		close(file->fd);
+		file->fd = -1;
+	}
+	return result;
+}
