@@ -28,14 +28,18 @@ void slots_free(struct slots *slots);
 
 // Reads the newest valid record. done() gets 0 and the payload (valid during
 // the call), -ENOENT when the area was never written (all zero), or -EILSEQ
-// when neither slot is valid, or the read's error. damaged says that one slot
-// was repaired from the other and deserves a line in the log.
+// when neither slot is valid, or the disk's error. Unless both slots hold the
+// record, it is made durable in both before done(). damaged says that one slot
+// was not valid (a save cut short by a crash, or damage: it cannot be told
+// apart) and was repaired from the other: this deserves a line in the log.
 void slots_load(struct slots *slots, void *user,
                 void (*done)(void *user, int error, const void *payload, size_t length, bool damaged));
 
-// Replaces the record; payload is copied. A save that is asked for while one
-// is under way follows it; done() of each runs when its record, or a newer
-// one, is durable. After an error the former record may or may not be valid.
+// Replaces the record; payload (at most SLOT_PAYLOAD_MAX) is copied. An area
+// that may hold a record already is loaded before the first save. A save that
+// is asked for while another is under way follows it; done() of each runs when
+// its record, or a newer one, is durable. After an error the former record may
+// or may not be valid.
 void slots_save(struct slots *slots, const void *payload, size_t length, void *user,
                 void (*done)(void *user, int error));
 
