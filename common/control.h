@@ -78,9 +78,9 @@ const char *control_text(json_t *request, const char *key, struct error *err);
 // request over. timeout in milliseconds for all of it; -1: none.
 int control_ask(const char *path, json_t *request, int timeout, json_t **reply, struct error *err);
 
-// The same on a loop, without waiting. done() runs exactly once, never from
-// within; the reply is valid during the call.
-void control_ask_on(struct loop *loop, const char *path, json_t *request, unsigned timeout, void *user,
-                    void (*done)(void *user, int error, json_t *reply, const struct error *reason));
+// The same on a loop, without waiting. 0: done() will run, exactly once, never
+// from within; the reply is valid during the call. -ENOMEM: it will not.
+int control_ask_on(struct loop *loop, const char *path, json_t *request, unsigned timeout, void *user,
+                   void (*done)(void *user, int error, json_t *reply, const struct error *reason));
 
 #endif

@@ -26,6 +26,7 @@ enum rpo_state {
 	RPO_OK,
 	RPO_AT_RISK, // lag over three quarters of it
 	RPO_BREACHED, // lag over it, or nothing to recover to
+	RPO_UNKNOWN,
 };
 
 // lag UNKNOWN with protected: what cannot be known does not count as a breach.
@@ -41,7 +42,7 @@ struct status_volume {
 struct pair_status {
 	const struct pair_config *config; // names, paths, limits
 	char node[65];
-	enum role role;
+	enum role role; // 0: not known
 	const char *state; // design's state
 	const char *reason; // design's reason code, NULL: none
 	bool connected;

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int64_t known(uint64_t value)
+{
+	return value > INT64_MAX ? UNKNOWN : (int64_t)value;
+}
+
+int64_t sink_recovery_age(const struct sink_status *sink, int64_t wall)
+{
+	int64_t age;
+
+	if (sink->recovery_point <= 0)
+		return UNKNOWN;
+	if (__builtin_sub_overflow(wall, sink->recovery_point, &age) || __builtin_add_overflow(age, sink->skew, &age))
+		return UNKNOWN;
+	return age > 0 ? age : 0;
+}
+
+// While heartbeats come the primary's own word is the best there is. Once they
+// stay away it may have written ever since, so all of the silence is added.
+// After a restart nothing was heard: the age of the newest point bounds it.
+int64_t sink_lag(const struct sink_status *sink, uint64_t now, int64_t wall)
+{
+	uint64_t silence, lag;
+
+	if (!sink->state.consistent)
+		return UNKNOWN;
+	if (sink->heard == 0)
+		return sink_recovery_age(sink, wall);
+	silence = now > sink->heard ? now - sink->heard : 0;
+	lag = sink->primary_lag;
+	if ((!sink->connected || silence > REPORT_SILENCE_MAX) && __builtin_add_overflow(lag, silence, &lag))
+		return UNKNOWN;
+	return known(lag);
+}
+
+static void report_state(const struct sink_status *sink, struct pair_status *status)
+{
+	if (sink->failed) {
+		status->state = "refused";
+		status->reason = "standby-failed";
+	} else if (!sink->opened) {
+		status->state = "waiting";
+		status->reason = "opening";
+	} else {
+		if (sink->syncing)
+			status->state = "full-sync";
+		else if (sink->state.consistent)
+			status->state = "replicating";
+		else
+			status->state = "waiting";
+		status->reason = sink->connected ? NULL : "link-down";
+	}
+}
+
+void report_sink(const struct pair_config *config, const struct sink_status *sink, struct clock *clock,
+                 struct rpo_watch *watch, struct pair_status *status)
+{
+	uint64_t now = clock_now(clock);
+	int64_t wall = clock_wall(clock);
+
+	status_init(status, config, ROLE_STANDBY);
+	report_state(sink, status);
+	status->connected = sink->connected;
+	snprintf(status->peer, sizeof(status->peer), "%s", sink->peer);
+	if (sink->opened) {
+		status->generation = sink->state.lineage.generation;
+		status->durable = known(sink->durable);
+		status->applied = known(sink->applied);
+		status->lag = sink_lag(sink, now, wall);
+		status->promotable = sink->promotable;
+		status->ship_rate = known(sink->receive_rate);
+		status->wire_bytes = known(sink->received_bytes);
+	}
+	status->rpo_state = rpo_watch_update(watch, now, status->promotable == 1, status->lag, config->rpo);
+	status->breach_total = watch->total;
+	if (sink->connected && status->lag == 0 && !sink->syncing)
+		status->eta = 0;
+	status->syncing = sink->opened && sink->syncing;
+	status->sync_done = known(sink->sync_done);
+	status->sync_total = known(sink->sync_total);
+	if (status->promotable == 1) {
+		status->recovery_epoch = known(sink->durable);
+		if (sink->recovery_point > 0) {
+			status->recovery_time = sink->recovery_point;
+			status->recovery_age = sink_recovery_age(sink, wall);
+		}
+	}
+	for (unsigned i = 0; i < config->volume_count; i++)
+		for (unsigned j = 0; j < sink->state.volume_count; j++)
+			if (sink->opened && !strcmp(config->volumes[i].name, sink->state.volumes[j].name))
+				status->volumes[i].bytes = known(sink->state.volumes[j].bytes);
+}
