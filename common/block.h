@@ -10,6 +10,7 @@
 
 #define VOLUMES_MAX 32 // in a pair
 #define NAME_MAX_LENGTH 31 // of pairs and volumes: [A-Za-z0-9][A-Za-z0-9._-]*
+#define REASON_MAX 255 // bytes of a text that one node tells the other
 #define VOLUME_BYTES_MAX (UINT64_C(1) << 50)
 
 // A run of blocks of one volume.

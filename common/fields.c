@@ -114,3 +114,51 @@ uint64_t read_volume_bytes(struct reader *reader)
 	reader_demand(reader, bytes >= 1 && bytes <= VOLUME_BYTES_MAX);
 	return bytes;
 }
+
+static bool control_character(uint8_t c)
+{
+	return c < 0x20 || c == 0x7f;
+}
+
+void write_reason(struct writer *writer, const char *reason)
+{
+	size_t length = strnlen(reason, REASON_MAX);
+
+	write_u16(writer, (uint16_t)length);
+	for (size_t i = 0; i < length; i++)
+		write_u8(writer, control_character((uint8_t)reason[i]) ? '?' : (uint8_t)reason[i]);
+}
+
+void read_reason(struct reader *reader, char reason[REASON_MAX + 1])
+{
+	uint16_t length = read_u16(reader);
+
+	reader_demand(reader, length <= REASON_MAX);
+	if (reader->bad)
+		length = 0;
+	read_copy(reader, reason, length);
+	for (size_t i = 0; i < length; i++)
+		reader_demand(reader, !control_character((uint8_t)reason[i]));
+	reason[length] = '\0';
+}
+
+void write_word(struct writer *writer, const char *word, size_t size)
+{
+	size_t length = strnlen(word, size - 1);
+
+	write_bytes(writer, word, length);
+	write_zeroes(writer, size - length);
+}
+
+void read_word(struct reader *reader, char *word, size_t size)
+{
+	bool ended = false;
+
+	read_copy(reader, word, size);
+	for (size_t i = 0; i < size; i++) {
+		ended |= word[i] == '\0';
+		reader_demand(reader, ended ? word[i] == '\0' : word[i] > ' ' && word[i] <= '~');
+	}
+	reader_demand(reader, ended);
+	word[size - 1] = '\0';
+}

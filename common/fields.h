@@ -33,6 +33,16 @@ void read_lineage(struct reader *reader, struct lineage *lineage);
 // never overflows.
 uint64_t read_u63(struct reader *reader);
 
+// u16 length and text without control characters, for people. Writing cuts it
+// at REASON_MAX and puts '?' for what must not be in it.
+void write_reason(struct writer *writer, const char *reason);
+void read_reason(struct reader *reader, char reason[REASON_MAX + 1]);
+
+// Printable ASCII without spaces, in a field of size bytes, padded with zeroes;
+// may be empty.
+void write_word(struct writer *writer, const char *word, size_t size);
+void read_word(struct reader *reader, char *word, size_t size);
+
 // Bytes of a volume: from 1 to VOLUME_BYTES_MAX.
 uint64_t read_volume_bytes(struct reader *reader);
 

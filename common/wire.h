@@ -36,7 +36,6 @@
 #define BLOCKS_EXTENTS_MAX 1024 // extents in one BLOCKS or COMPARE, as received
 #define BLOCKS_EXTENTS_SEND_MAX (BLOCKS_EXTENTS_MAX - 2 * (int)COMPARE_BLOCKS_MAX) // leaves room to split
 #define COMPARE_BLOCKS_MAX (BLOCKS_RAW_MAX / BLOCK_SIZE)
-#define REASON_MAX 255
 
 enum frame_type {
 	FRAME_HELLO = 1,
