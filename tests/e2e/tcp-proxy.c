@@ -8,6 +8,7 @@
 //   stall        keep the connections, carry nothing, like a pulled cable
 //   rate BYTES   carry at most so many bytes a second each way; 0: no limit
 //   delay MS     deliver everything so much later
+//   count        tell how many bytes went there and back so far
 //
 // Prints `listening PORT` when it is ready and one line for each command when
 // it is in effect. Ends on SIGTERM, or when its stdout is gone.
@@ -57,6 +58,7 @@ static struct proxy {
 	bool down, stalled;
 	uint64_t rate, delay; // bytes a second, us
 	uint64_t credit[2], filled; // bytes, us
+	uint64_t carried[2]; // bytes
 	struct connection connections[CONNECTIONS_MAX];
 } proxy;
 
@@ -163,6 +165,7 @@ static bool give(struct connection *connection, int side, uint64_t now)
 			return errno == EAGAIN || errno == EINTR;
 		if (proxy.rate)
 			proxy.credit[side] -= (size_t)sent;
+		proxy.carried[side] += (size_t)sent;
 		chunk->from += (size_t)sent;
 		if (chunk->from == chunk->length) {
 			flow->head = (flow->head + 1) % CHUNKS_MAX;
@@ -205,6 +208,10 @@ static void obey(const char *line)
 		proxy.rate = value;
 	} else if (sscanf(line, "delay %" SCNu64, &value) == 1) {
 		proxy.delay = value * 1000;
+	} else if (!strcmp(line, "count")) {
+		printf("carried %" PRIu64 " %" PRIu64 "\n", proxy.carried[0], proxy.carried[1]);
+		fflush(stdout);
+		return;
 	} else {
 		printf("unknown command %s\n", line);
 		fflush(stdout);

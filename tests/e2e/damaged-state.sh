@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# damaged-state.sh [FLIPS]: a byte of the standby's state or journal, or of the
+# primary's state, is changed. Either it does not matter (a mirror, unused
+# space) and what is promoted is still one cut, or the pair refuses with a
+# reason. It never serves something else.
+. "$(dirname "$0")/lib.sh"
+requires jq cmp xxd
+
+flips=${1:-12}
+simple_pair 16M data wal
+config_set b journal 8M
+daemon_stop b receiver
+receiver_start b
+wait_for 60 "replication to begin" replicating a
+writer_start --seconds 60 --reconnect
+pause "2.$(random_between 100 999)"
+# Both are killed in the middle of it, so that the journal is in use.
+daemon_kill b receiver
+daemon_kill a agent
+end_child KILL "$writer_pid"
+daemon_stop b agent
+mkdir "$work/kept"
+cp -a --sparse=always "$work/b" "$work/kept/b"
+cp -a --sparse=always "$work/a" "$work/kept/a"
+
+restore() {
+	rm -rf "${work:?}/$1"
+	cp -a --sparse=always "$work/kept/$1" "$work/$1"
+}
+
+# flip FILE OFFSET
+flip() {
+	local byte
+
+	byte=$(xxd -s "$2" -l 1 -p "$1")
+	printf %b "$(printf '\\x%02x' $((0x$byte ^ 1 << RANDOM % 8)))" |
+		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# A place that has something in it, or any place in case it has nothing.
+random_place() {
+	local size try at
+	size=$(stat -c %s "$1")
+	for ((try = 0; try < 50; try++)); do
+		at=$(random_between 0 $((size - 1)))
+		[ "$(xxd -s "$at" -l 64 -p -c 64 "$1" | tr -d 0)" = "" ] || break
+	done
+	echo "$at"
+}
+
+answered() {
+	! kill -0 "${pid[b.receiver]}" 2>/dev/null || [ -n "$(status b .state)" ]
+}
+
+opened() {
+	! kill -0 "${pid[b.receiver]}" 2>/dev/null || status_is b '.promotable == true or .reason != null or .state == "refused"' true
+}
+
+for ((number = 1; number <= flips; number++)); do
+	restore b
+	case $((number % 3)) in
+	0) file=$work/b/var/lib/stead/pairs/db/state.slots ;;
+	*) file=$work/b/var/lib/stead/pairs/db/journal ;;
+	esac
+	[ -f "$file" ] || fail "there is no ${file##*/}"
+	at=$(random_place "$file")
+	flip "$file" "$at"
+	receiver_start b
+	wait_for 30 "the receiver to open the pair" opened
+	if on b promote db --force >"$work/out" 2>&1; then
+		check_cut "$work/stamps" "$work/b/data.img" "$work/b/wal.img" >"$work/cut"
+		say "flip $number: ${file##*/} at $at: promoted, $(cat "$work/cut")"
+	else
+		[ "$(grep -c '^stead: ' "$work/out")" = 1 ] || fail "no reason: $(cat "$work/out")"
+		say "flip $number: ${file##*/} at $at: $(cat "$work/out")"
+	fi
+	daemon_kill b receiver
+	no_reports
+done
+
+# The primary: its state is mirrored, and of its map more may be shipped, never less.
+for file in state.slots map; do
+	restore a
+	restore b
+	flip "$work/a/var/lib/stead/pairs/db/$file" "$(random_place "$work/a/var/lib/stead/pairs/db/$file")"
+	receiver_start b
+	agent_start a
+	wait_in_step
+	same_images data wal
+	check_cut --complete "$work/stamps" "$work/b/data.img" "$work/b/wal.img"
+	daemon_stop a agent
+	daemon_stop b receiver
+	no_reports
+done

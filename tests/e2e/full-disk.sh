@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The disk under the journal, and the one under the spill file, is full: the
+# pair says so, writes of the application go on, the standby stays promotable,
+# and when there is room again it comes back by itself.
+. "$(dirname "$0")/lib.sh"
+requires jq cmp fallocate
+requires_loop
+
+# small_disk NODE SIZE: the node's state lies on a disk of its own.
+small_disk() {
+	local device
+
+	truncate -s "$2" "$work/$1.disk"
+	mkfs.ext4 -q -F -m 0 "$work/$1.disk" || fail "mkfs.ext4"
+	device=$(losetup --find --show "$work/$1.disk") || fail "losetup"
+	on_exit_undo "losetup -d $device"
+	mkdir -p "$work/$1/var/lib/stead"
+	mount_at "$device" "$work/$1/var/lib/stead"
+	on_exit_undo "umount -l $work/$1/var/lib/stead"
+}
+
+fill() {
+	dd if=/dev/zero of="$work/$1/var/lib/stead/filler" bs=64k status=none 2>/dev/null
+	sync "$work/$1/var/lib/stead/filler"
+}
+
+make_room() {
+	rm "$work/$1/var/lib/stead/filler"
+	sync -f "$work/$1/var/lib/stead"
+}
+
+for node in a b; do
+	node_new "$node"
+	small_disk "$node" 160M
+	receiver_start "$node"
+	agent_start "$node"
+done
+
+# A disk that is full beforehand: the invitation is refused, or the pair's
+# budget was never promised; in no case half a pair is left behind.
+volume_make b data 64M
+volume_make b wal 64M
+fill b
+if on b pair invite db --volume "data=$work/b/data.img" --volume "wal=$work/b/wal.img" >"$work/out" 2>"$work/err"; then
+	say "an invitation needs no room"
+	on b pair remove db >/dev/null 2>&1
+else
+	grep -qiE 'space' "$work/err" || fail "no reason for the refusal: $(cat "$work/err")"
+	say "refused: $(cat "$work/err")"
+fi
+make_room b
+
+proxy_start link "${port[b]}"
+link_port=$proxy_port
+simple_pair 64M data wal
+config_set b journal 64M
+config_set a spill 256M
+config_set a capture-memory 1M
+for node in a b; do
+	daemon_stop "$node" agent
+	daemon_stop "$node" receiver
+	receiver_start "$node"
+	agent_start "$node"
+done
+wait_for 60 "replication to begin" replicating a
+
+say "full disk under the spill file"
+fill a
+proxy link rate 1000000
+writer_start --seconds 8 --rate 300
+pause 4
+status_is b .promotable true || fail "not promotable with a full spill disk"
+proxy link rate 0
+writer_finish
+make_room a
+wait_in_step
+same_images data wal
+
+say "full disk under the journal"
+fill b
+writer_start --seconds 6 --rate 300
+pause 3
+status_is b .promotable true || fail "not promotable with a full journal disk"
+say "primary: $(status a '.state + " " + (.reason // "-")'), standby: $(status b '.state + " " + (.reason // "-")')"
+writer_finish
+make_room b
+wait_in_step
+same_images data wal
+check_cut --complete "$work/stamps" "$work/b/data.img" "$work/b/wal.img"
+nodes_stop a b
+umount "$work/a/var/lib/stead" "$work/b/var/lib/stead"
