@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+bool daemon_parse(int argc, char **argv, const struct daemon_program *program, struct daemon_options *options,
+                  int *status)
+{
+	static const struct option longs[] = {
+	        {"root", required_argument, NULL, 'r'},
+	        {"listen", required_argument, NULL, 'l'},
+	        {"help", no_argument, NULL, 'h'},
+	        {"version", no_argument, NULL, 'v'},
+	        {NULL, 0, NULL, 0},
+	};
+	int option;
+
+	*options = (struct daemon_options){"/", program->listen};
+	*status = 2;
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		switch (option) {
+		case 'r':
+			options->root = optarg;
+			continue;
+		case 'l':
+			if (!program->listen)
+				break;
+			options->listen = optarg;
+			continue;
+		case 'h':
+			fputs(program->help, stdout);
+			*status = 0;
+			return false;
+		case 'v':
+			printf("%s %s\n", program->name, STEAD_VERSION);
+			*status = 0;
+			return false;
+		case ':':
+			fprintf(stderr, "%s: option %s needs a value; see --help\n", program->name, argv[optind - 1]);
+			return false;
+		default:
+			break;
+		}
+		fprintf(stderr, "%s: unknown option %s; see --help\n", program->name, argv[optind - 1]);
+		return false;
+	}
+	if (optind < argc) {
+		fprintf(stderr, "%s: takes no argument %s; see --help\n", program->name, argv[optind]);
+		return false;
+	}
+	return true;
+}
+
+int daemon_lock(const struct paths *paths, const struct daemon_program *program, struct error *err)
+{
+	char path[PATHS_MAX + 64];
+	int fd, result;
+
+	snprintf(path, sizeof(path), "%s/%.40s.lock", paths->run, program->name);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(err, errno, "open %s: %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	result = fail(err, EBUSY, "%s runs already on root %s: %s is locked", program->name,
+	              paths->root[0] ? paths->root : "/", path);
+	close(fd);
+	return result;
+}
+
+static void our_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+}
+
+void daemon_block_signals(void)
+{
+	sigset_t set;
+
+	our_signals(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+struct daemon_signals {
+	struct op op; // first
+	struct loop *loop;
+	int fd;
+	struct signalfd_siginfo info;
+	void (*stop)(void *user);
+	void (*reload)(void *user);
+	void *user;
+	void (*stopped)(void *user);
+	void *stopped_user;
+};
+
+static void listen_for(struct daemon_signals *signals)
+{
+	io_uring_prep_read(loop_sqe(signals->loop, &signals->op), signals->fd, &signals->info, sizeof(signals->info),
+	                   0);
+}
+
+static void signalled(struct op *op, int result, unsigned flags)
+{
+	struct daemon_signals *signals = (struct daemon_signals *)op;
+
+	(void)flags;
+	if (signals->stopped) {
+		void (*stopped)(void *user) = signals->stopped;
+		void *user = signals->stopped_user;
+
+		close(signals->fd);
+		free(signals);
+		stopped(user);
+		return;
+	}
+	listen_for(signals);
+	if (result != (int)sizeof(signals->info))
+		return;
+	if (signals->info.ssi_signo == SIGHUP)
+		signals->reload(signals->user);
+	else
+		signals->stop(signals->user);
+}
+
+struct daemon_signals *daemon_signals_new(struct loop *loop, void (*stop)(void *user), void (*reload)(void *user),
+                                          void *user, struct error *err)
+{
+	struct daemon_signals *signals = malloc(sizeof(*signals));
+	sigset_t set;
+
+	if (!signals) {
+		fail(err, ENOMEM, "listen for signals: out of memory");
+		return NULL;
+	}
+	our_signals(&set);
+	*signals =
+	        (struct daemon_signals){.op = {signalled}, .loop = loop, .stop = stop, .reload = reload, .user = user};
+	signals->fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (signals->fd < 0) {
+		fail(err, errno, "listen for signals: %s", strerror(errno));
+		free(signals);
+		return NULL;
+	}
+	listen_for(signals);
+	return signals;
+}
+
+void daemon_signals_stop(struct daemon_signals *signals, void (*stopped)(void *user), void *user)
+{
+	signals->stopped = stopped;
+	signals->stopped_user = user;
+	loop_cancel(signals->loop, &signals->op);
+}
+
+void daemon_notify(const char *text)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd;
+
+	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(address.sun_path))
+		return;
+	memcpy(address.sun_path, path, strlen(path));
+	if (path[0] == '@')
+		address.sun_path[0] = 0; // abstract
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	(void)sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&address,
+	             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+	close(fd);
+}
+
+uint64_t daemon_random(void *unused)
+{
+	uint64_t value = 0;
+
+	(void)unused;
+	while (getrandom(&value, sizeof(value), 0) != sizeof(value))
+		;
+	return value;
+}

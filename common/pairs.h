@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files that make a pair on this node: its configuration, which says that
+// it exists, and its state directory. Everything here blocks.
+#ifndef STEAD_PAIRS_H
+#define STEAD_PAIRS_H
+
+#include "config.h"
+#include "paths.h"
+#include "state.h"
+#include "volume.h"
+
+// Whether the pair is configured here, well or badly.
+bool pair_exists(const struct paths *paths, const char *pair);
+
+// Configuration and state of a pair, the configuration's volumes in the
+// state's order. 0 or -errno with the reason.
+int pair_load(const struct paths *paths, const char *pair, struct pair_config *config, struct pair_state *state,
+              struct error *err);
+
+// The two halves of making a pair: its directory with the state alone, from
+// which what an earlier pair of the name left is cleared; then its
+// configuration. -EEXIST when it is configured already.
+int pair_prepare(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err);
+int pair_commit(const struct paths *paths, const struct pair_config *config, struct error *err);
+
+// Removes the configuration, then the directory. What is not there is no error.
+int pair_erase(const struct paths *paths, const char *pair, struct error *err);
+
+// Held by the daemon that runs the pair. The descriptor, or -EBUSY with the
+// reason. Closing it releases the lock.
+int pair_lock(const struct paths *paths, const char *pair, struct error *err);
+
+// Checks volumes against the paths of all other pairs and against each other:
+// volume i must have at least bytes[i] and bytes[i] becomes its size.
+int pair_check_volumes(const struct paths *paths, const char *pair, const struct config_volume *volumes, unsigned count,
+                       uint64_t bytes[VOLUMES_MAX], struct error *err);
+
+#endif
