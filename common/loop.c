@@ -33,6 +33,7 @@ struct loop {
 	struct clock clock; // first: loop_of() casts
 	struct io_uring ring;
 	bool quit;
+	bool freeing;
 
 	// Binary heap; timer->slot is the index of its entry.
 	struct entry *heap;
@@ -184,7 +185,7 @@ static void woken(struct op *op, int result, unsigned flags)
 
 	(void)flags;
 	loop->wake_armed = false;
-	if (result != -ECANCELED)
+	if (result != -ECANCELED && !loop->freeing)
 		arm_wake(loop);
 }
 
@@ -429,7 +430,9 @@ void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
-	// The kernel must not write to wake_value after the memory is gone.
+	// The kernel must not write to wake_value after the memory is gone. A
+	// wake that came late may beat its cancellation.
+	loop->freeing = true;
 	if (loop->wake_armed) {
 		loop_cancel(loop, &loop->wake);
 		while (loop->wake_armed) {
