@@ -45,7 +45,7 @@ struct pair_config {
 // All defaults, no name, no volumes.
 void config_init(struct pair_config *config);
 
-// Reads and checks a whole file. 0, -ENOENT when there is none, -EINVAL with
+// Reads and checks a whole file, NAME.conf. 0, -ENOENT when there is none, -EINVAL with
 // file:line, what is wrong and what would be right, or the error of reading.
 int config_read(const char *file, struct pair_config *config, struct error *err);
 
@@ -60,12 +60,6 @@ int config_write(const char *file, const struct pair_config *config, struct erro
 // *names. A directory that is not there has none. Files that are not NAME.conf
 // are passed over.
 int config_list(const char *directory, char (**names)[NAME_MAX_LENGTH + 1], size_t *count, struct error *err);
-
-// Pairs and volumes: [A-Za-z0-9][A-Za-z0-9._-]{0,30}.
-bool name_valid(const char *name);
-
-// HOST:PORT, HOST without a colon or in [brackets], PORT 1 to 65535.
-bool address_valid(const char *address);
 
 const char *export_name(enum export_kind kind);
 

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config.h"
+#include "clock.h"
+#include "config_value.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *export_name(enum export_kind kind)
+{
+	return kind == EXPORT_SOCKET ? "socket" : "auto";
+}
+
+int export_parse(const char *text, enum export_kind *kind, struct error *err)
+{
+	if (!strcmp(text, "auto"))
+		*kind = EXPORT_AUTO;
+	else if (!strcmp(text, "socket"))
+		*kind = EXPORT_SOCKET;
+	else if (!strcmp(text, "ublk") || !strcmp(text, "nbd"))
+		return fail(err, EOPNOTSUPP, "export %s is not built into this version; use auto or socket", text);
+	else
+		return fail(err, EINVAL, "export '%s' is not known; use auto or socket", text);
+	return 0;
+}
+
+void config_init(struct pair_config *config)
+{
+	memset(config, 0, sizeof(*config));
+	config->rpo = 5 * NSEC_PER_SEC;
+	config->rto = 60 * NSEC_PER_SEC;
+	config->capture_memory = UINT64_C(64) << 20;
+	config->spill = UINT64_C(1) << 30;
+	config->journal = UINT64_C(4) << 30;
+}
+
+static int check_volumes(const struct pair_config *config, struct error *err)
+{
+	if (config->volume_count == 0 || config->volume_count > VOLUMES_MAX)
+		return fail(err, EINVAL, "a pair has 1 to %d volumes, not %u", VOLUMES_MAX, config->volume_count);
+	for (unsigned i = 0; i < config->volume_count; i++) {
+		const struct config_volume *volume = &config->volumes[i];
+		int error = value_name("volume", volume->name, err);
+
+		if (!error)
+			error = value_path(volume->path, err);
+		if (error)
+			return error;
+		for (unsigned j = 0; j < i; j++) {
+			if (!strcmp(config->volumes[j].name, volume->name))
+				return fail(err, EINVAL, "volume %s is given twice", volume->name);
+			if (!strcmp(config->volumes[j].path, volume->path))
+				return fail(err, EINVAL, "volumes %s and %s have the same path %s",
+				            config->volumes[j].name, volume->name, volume->path);
+		}
+	}
+	return 0;
+}
+
+int config_check(const struct pair_config *config, struct error *err)
+{
+	int error = value_name("pair", config->name, err);
+
+	for (unsigned key = 0; !error && key < pair_key_count; key++)
+		error = pair_key_check(&pair_keys[key], config, err);
+	if (!error)
+		error = check_volumes(config, err);
+	return error;
+}
