@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TOKEN_ADDRESS_MAX 264 // with NUL
-#define TOKEN_TEXT_MAX 528 // with NUL
+#define TOKEN_ADDRESS_MAX 80 // with NUL, as in the configuration
+#define TOKEN_TEXT_MAX 272 // with NUL
 #define TOKEN_PROOF_BYTES 32
 #define TOKEN_EXPORTER_BYTES 32
 #define TOKEN_EXPORTER_LABEL "EXPORTER-stead-join" // of the TLS exporter, without context
@@ -28,7 +28,7 @@ struct token {
 };
 
 // Writes "stead1:..." without a newline. 0, or -EINVAL with the reason where
-// the pair's name or the address cannot stand in a token.
+// the pair's name, the address or the expiry cannot stand in a token.
 int token_encode(const struct token *token, char text[TOKEN_TEXT_MAX], struct error *err);
 
 // Blanks and newlines around the token are ignored. now: seconds since 1970.

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the link share with each other and with nobody else.
+#ifndef STEAD_LINK_INTERNAL_H
+#define STEAD_LINK_INTERNAL_H
+
+#include "codec.h"
+#include "link.h"
+#include "token.h"
+#include "wire.h"
+
+#include <stdbool.h>
+
+// A channel as link_trust() and link_exporter() know it.
+struct link_channel {
+	struct channel channel; // first: cast
+	uint8_t exporter[TOKEN_EXPORTER_BYTES];
+	void (*trust)(struct link_channel *channel);
+};
+
+struct links {
+	struct loop *loop;
+	struct clock *clock;
+	struct tls_context *tls;
+	struct link *first;
+	bool stopping;
+	struct timer stop_timer;
+	void (*stopped)(void *user);
+	void *stopped_user;
+};
+
+enum link_state {
+	LINK_CONNECTING,
+	LINK_HANDSHAKE,
+	LINK_OPEN,
+	LINK_ENDING, // the user has been told, or told us; only waits to be freed
+};
+
+// Nothing of a link is called from within the functions that its user calls:
+// those leave notes and set the kick timer.
+struct link {
+	struct link_channel base; // first: cast
+	struct links *links;
+	struct link *next, *previous;
+	enum link_state state;
+	int fd;
+	struct tls *tls;
+	struct link_waiter waiter; // until opened
+	struct link_dialer *dialer; // while it dials
+	void (*finished)(void *user, struct message *message); // in place of message->done()
+	void *finished_user;
+
+	struct timer kick; // there is something to do
+	struct timer limit; // of the state
+	uint64_t since; // clock_now() when it was connected
+	struct op connect, receive, send;
+	bool connecting, receiving, sending;
+	struct net_candidate target;
+
+	bool user_gone; // cancelled, closed, or told that it is over
+	bool trusted;
+	bool held;
+	bool input_over; // the peer sends nothing more
+	bool graceful, output_over; // ending: what waits to be sent still goes out
+	uint64_t heard; // clock_now()
+
+	// From the network to the user: received bytes go to tls, plaintext
+	// comes together to one frame.
+	uint8_t *input;
+	size_t input_size;
+	uint8_t *frame;
+	size_t frame_size, frame_fill, frame_length; // length: 0 while the header is incomplete
+	uint64_t frames; // received
+
+	// From the user to the network: queue, then encoded and encrypted
+	// (batch), then in the send under way (sent). Two batches are at work:
+	// one is being sent while the next is made.
+	struct encoder *encoder;
+	struct message *queue, **queue_end;
+	struct message *batch, **batch_end;
+	struct message *sent, **sent_end;
+	uint8_t *plain;
+	uint8_t *output;
+	size_t output_size, output_length, output_done;
+};
+
+struct link_dialer {
+	struct dialer dialer; // first: cast
+	struct links *links;
+	struct net_address address;
+	uint8_t key[FINGERPRINT_BYTES];
+	struct link *link; // under way
+	struct net_candidate candidates[8];
+	unsigned count, tried;
+	struct timer refuse; // tells of a failure that dial() itself met
+	char why[400];
+};
+
+// A link that is in no state yet; NULL without memory.
+struct link *link_new(struct links *links, enum tls_side side, const uint8_t *key);
+
+// Begins the handshake on link->fd.
+void link_begin(struct link *link);
+
+// Tells the user that it is over, and ends. graceful: what waits to be sent
+// (an alert, a farewell) is still sent. To be followed by link_settle().
+void link_fail(struct link *link, bool graceful, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+// To be called at the end of whatever happened to a link; may free it.
+void link_settle(struct link *link);
+
+void link_connect_next(struct link *link);
+
+// Has done() of all messages told to somebody else, who passes it on to the
+// user's thread.
+void link_set_finished(struct channel *channel, void (*finished)(void *user, struct message *message), void *user);
+
+#endif
