@@ -7,7 +7,11 @@
 #include "clock.h"
 #include "error.h"
 
+// linux/fs.h, which it includes, has a BLOCK_SIZE of its own.
+#pragma push_macro("BLOCK_SIZE")
+#undef BLOCK_SIZE
 #include <liburing.h>
+#pragma pop_macro("BLOCK_SIZE")
 
 struct loop;
 
