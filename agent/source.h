@@ -12,9 +12,13 @@
 #include "common/lineage.h"
 #include "common/state.h"
 
+#include "ranges.h"
+#include "waiter.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct source;
 
@@ -44,15 +48,17 @@ struct request {
 
 	// for the engine
 	struct source *source;
+	TAILQ_ENTRY(request) changes; // WRITE, ZERO, TRIM under way
+	struct range range; // blocks touched
 	struct disk_io io;
-	struct request *next, *previous; // in flight
-	struct request *next_waiter;
-	struct waiting *waiters;
-	uint64_t first, count; // blocks touched
-	struct change_set *set;
+	struct waiter waiter; // this request waits
+	struct waiter *waiters; // others wait for it
+	uint64_t cut; // the last cut when it was marked
 	uint8_t *bounce;
-	unsigned stage;
-	bool exclusive;
+	unsigned step;
+	int error;
+	bool exclusive; // reads, changes and writes back parts of sectors
+	bool marked;
 };
 
 struct source_volume {
@@ -64,13 +70,14 @@ enum source_event {
 	SOURCE_CONNECTED,
 	SOURCE_DISCONNECTED, // text: why
 	SOURCE_SERVING, // writes are accepted from now on
-	SOURCE_FENCED, // writes are refused from now on; text: why
+	SOURCE_FENCED, // nothing is served from now on; the caller keeps state.fenced; text: why
 	SOURCE_REFUSED, // by the peer, or we refuse it; text: why
 	SOURCE_CUT, // epoch
 	SOURCE_DURABLE, // epoch
 	SOURCE_WIDENED, // epoch given up; text: why
 	SOURCE_SYNC_STARTED,
 	SOURCE_SYNC_DONE,
+	SOURCE_MAP_DAMAGED, // text: what was done about it
 };
 
 struct source_config {
@@ -126,6 +133,11 @@ struct source_status {
 
 // Size of the map memory for these volumes.
 size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes);
+
+// Whether the map memory holds what this pair needs to go on without comparing
+// everything: written in this boot, or closed cleanly. Where it does not,
+// source_new() begins with an empty map; fresh zero memory makes that cheaper.
+bool source_map_trusted(const struct source_config *config);
 
 // NULL without memory. Nothing happens before source_start().
 struct source *source_new(const struct source_config *config);

@@ -15,7 +15,7 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u8(&writer, (uint8_t)state->role);
 	write_u8(&writer, state->paused);
 	write_u8(&writer, state->consistent);
-	write_u8(&writer, 0);
+	write_u8(&writer, state->fenced);
 	write_id(&writer, &state->pair);
 	write_bytes(&writer, state->peer_key, sizeof(state->peer_key));
 	write_id(&writer, &state->sync);
@@ -40,9 +40,9 @@ static int check_role(struct reader *reader, struct pair_state *state, struct er
 
 	state->paused = read_bool(reader);
 	state->consistent = read_bool(reader);
-	read_zeroes(reader, 1);
+	state->fenced = read_bool(reader);
 	if (reader->bad)
-		return fail(err, EINVAL, "pair state: a flag of role, paused or consistent is neither 0 nor 1");
+		return fail(err, EINVAL, "pair state: a flag of paused, consistent or fenced is neither 0 nor 1");
 	if (role != ROLE_PRIMARY && role != ROLE_STANDBY)
 		return fail(err, EINVAL, "pair state: role is %u, must be 1 (primary) or 2 (standby)", role);
 	state->role = role;

@@ -26,6 +26,7 @@ struct pair_state {
 	struct lineage lineage;
 	uint8_t peer_key[32]; // fingerprint that the peer must prove (keys.h)
 	bool paused; // primary: ships nothing until resumed
+	bool fenced; // primary: the peer was promoted over it, it serves nothing any more
 
 	// Standby: false from the first direct write of a full sync until the
 	// epoch that completes it is durable. Not promotable while false.

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the primary's engine share. Each names the part of struct
+// source that it owns; the others only read it.
+//
+//   tracker.c    requests: mark, hand to the disk, finish
+//   unaligned.c  requests that touch parts of sectors
+//   capture.c    reading frozen blocks, and the gate that writes pass
+//   epoch.c      cut, widen, durable, rejoin
+//   shipper.c    the walk over an epoch, in parcels
+//   session.c    the conversation with the standby
+#ifndef STEAD_ENGINE_H
+#define STEAD_ENGINE_H
+
+#include "common/wire.h"
+#include "early.h"
+#include "map.h"
+#include "ranges.h"
+#include "source.h"
+#include "waiter.h"
+
+#include <sys/queue.h>
+
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+struct parcel;
+struct note;
+struct early_capture;
+
+// Reading blocks of the epoch that is being captured. Owned by whoever embeds
+// it until done().
+struct capture {
+	struct source *source;
+	unsigned volume;
+	struct range range;
+	uint8_t *data; // range.count blocks, aligned
+	void (*done)(struct capture *capture, int error); // -ECANCELED: the epoch was given up
+	struct disk_io io;
+	struct waiter waiter; // for a write in flight
+	struct waiter *waiters; // writes that wait for this
+	TAILQ_ENTRY(capture) gated;
+	bool cancelled;
+	bool open_to_writes; // DIRECT: nobody waits for it, and it waits for nobody
+};
+
+struct volume {
+	struct disk *disk;
+	uint64_t bytes, blocks;
+	struct change_set *open; // the set that takes marks
+	struct ranges writes; // requests in flight
+	struct ranges captures;
+	bool no_unmap; // the disk cannot make holes: trims do nothing
+};
+
+enum plan {
+	PLAN_CHANGES, // ship what changed
+	PLAN_COMPARE, // first compare everything, in one atomic epoch
+	PLAN_FULL_SYNC, // walk everything, in place
+	PLAN_COMPLETE, // the walk is done: the next epoch makes the standby consistent
+};
+
+struct epoch {
+	uint64_t number; // 0: this entry is free
+	enum epoch_kind kind;
+	bool all; // every block belongs to it, not only those of its set
+	bool compare; // content travels only where hashes differ
+	bool completes;
+	bool begun; // BEGIN was sent
+	struct change_set *set; // NULL: DIRECT
+	int64_t cut_wall;
+};
+
+struct position {
+	unsigned volume;
+	uint64_t block;
+};
+
+enum session_state {
+	SESSION_IDLE, // a redial is due, or nothing is wanted
+	SESSION_DIALING,
+	SESSION_GREETING, // HELLO sent
+	SESSION_READY,
+};
+
+struct meter { // bytes a second, smoothed over some seconds
+	uint64_t total, last;
+	uint64_t rate;
+};
+
+TAILQ_HEAD(request_list, request);
+TAILQ_HEAD(capture_list, capture);
+TAILQ_HEAD(parcel_list, parcel);
+TAILQ_HEAD(note_list, note);
+TAILQ_HEAD(early_list, early_capture);
+
+struct source {
+	struct source_config config;
+	struct clock *clock;
+	struct pair_state state; // as at source_new()
+	struct volume volumes[VOLUMES_MAX];
+	unsigned volume_count;
+	bool serving, fenced, stopping, paused;
+	struct timer tick; // each second
+	void (*stopped)(void *user);
+	void *stopped_user;
+	bool stop_flushing;
+	struct timer stop_timer;
+	struct disk_io stop_io;
+	unsigned stop_volume;
+
+	// tracker.c
+	struct request_list changes; // marked or waiting to be
+	struct request_list finished; // to be told later
+	struct timer finish;
+	unsigned requests; // not yet done
+	struct meter changed;
+
+	// capture.c
+	struct capture_list captures; // that writes may wait for
+	struct early_list early_captures;
+	unsigned reads; // under way, cancelled ones too
+	struct early *early;
+
+	// epoch.c
+	struct map map;
+	unsigned map_damaged; // parts
+	struct change_set *open; // as in every volume
+	struct change_set *merging; // rejoins the open set
+	unsigned merge_volume;
+	uint64_t merge_index;
+	struct timer merge_timer;
+	struct timer cut_timer;
+	enum plan plan;
+	struct epoch capturing; // number 0: none
+	struct epoch sent[MAP_SETS]; // awaiting DURABLE, oldest first
+	unsigned sent_count;
+	uint64_t base; // what the next BEGIN bases on
+	uint64_t settled; // the last epoch that the standby said it has
+	bool rejected; // no BEGIN until all sent ones are settled
+	uint64_t not_before; // clock_now() of the next cut: after a rejection or error
+	uint64_t retry_delay;
+	const char *trouble; // reason code of the last epoch given up; NULL: none
+
+	// shipper.c
+	struct position cursor;
+	struct parcel_list parcels; // not yet wholly handed to the channel, in order of the walk
+	struct parcel_list comparing; // waiting for DIFFER, in order
+	struct parcel_list every, idle; // all in use, also those that the channel still has; kept for reuse
+	unsigned parcel_count; // in use
+	bool pumping;
+	struct timer pace;
+	int64_t tokens; // bytes that may be sent now
+	uint64_t tokens_at;
+	struct meter shipped;
+	struct position marked_sent, marked; // full sync: asked for, confirmed
+	bool blank[VOLUMES_MAX]; // the standby's volume holds nothing
+
+	// session.c
+	enum session_state session;
+	struct channel *channel;
+	char peer[80];
+	struct timer redial;
+	unsigned attempts;
+	uint64_t heard, greeted;
+	struct note_list notes; // small messages that a channel still has
+	uint64_t durable, applied; // of the standby; 0: not known
+	int64_t recovery_point;
+	enum source_state verdict; // REFUSED, SPLIT_BRAIN, DEMOTED; else REPLICATING
+	bool ever_ready;
+};
+
+// source.c
+void source_tell(struct source *source, enum source_event event, uint64_t epoch, const char *text);
+void source_check_stopped(struct source *source); // after anything under way has ended
+
+// tracker.c
+void request_finish(struct request *request, int error); // from a completion
+void request_finish_later(struct request *request, int error); // from a call of the application
+void request_submit_io(struct request *request); // its io is filled in
+void tracker_done(struct request *request, int error); // the device has carried out a change
+// A change that was marked before the cut and overlaps, other than except; or NULL.
+struct request *tracker_in_flight(struct volume *volume, uint64_t first, uint64_t count, uint64_t cut);
+
+// unaligned.c
+bool request_is_aligned(const struct request *request);
+void unaligned_read(struct request *request);
+int unaligned_prepare(struct request *request); // 0 or -ENOMEM
+void unaligned_change(struct request *request); // marked and alone on its blocks
+
+// capture.c
+void capture_start(struct capture *capture);
+void capture_cancel_all(struct source *source);
+void capture_free(struct source *source); // what never completed
+// Whether the change has to wait for a capture first; if so it is woken.
+bool capture_gate(struct source *source, struct request *request);
+
+// epoch.c
+void epoch_consider(struct source *source); // cuts if it is time, or sets the timer
+void epoch_captured(struct source *source); // all of it was handed to the channel
+void epoch_widen(struct source *source, const char *code, const char *why);
+void epoch_durable(struct source *source, uint64_t number);
+void epoch_rejected(struct source *source, uint64_t number, const char *code);
+void epoch_disconnected(struct source *source);
+void epoch_settle(struct source *source, uint64_t durable); // what the handshake says of sent epochs
+int epoch_init(struct source *source);
+uint64_t epoch_next(const struct epoch *epoch, const struct volume *volumes, unsigned volume, uint64_t block);
+bool epoch_zero(const struct epoch *epoch, unsigned volume, uint64_t block);
+// Blocks of the epoch that follow one another from a member on, are not zero
+// granules and were not captured early; at most max.
+uint32_t epoch_run(struct source *source, unsigned volume, uint64_t block, uint32_t max);
+
+// shipper.c
+void shipper_pump(struct source *source);
+void shipper_cancel(struct source *source); // drops the parcels of an epoch that is given up
+void shipper_differ(struct source *source, const struct wire_differ *differ);
+void shipper_mark(struct source *source); // full sync: asks to make the progress durable
+void shipper_trim(struct source *source); // gives memory back that is not in use
+void shipper_init(struct source *source);
+void shipper_free(struct source *source);
+void shipper_sync_progress(const struct source *source, uint64_t *done, uint64_t *total);
+
+// session.c
+void session_start(struct source *source);
+void session_stop(struct source *source);
+void session_free(struct source *source);
+void session_tick(struct source *source);
+void session_lost(struct source *source, const char *why);
+bool session_ready(const struct source *source);
+// Sends a frame without content; body is copied.
+void session_send(struct source *source, enum frame_type type, const void *body, size_t length);
+
+// source.c
+uint64_t source_lag(struct source *source); // ns
+void meter_tick(struct meter *meter);
+
+#endif

@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+// The conversation with the standby: dial, greet, decide from its WELCOME what
+// has to be shipped, and keep the connection alive.
+#include "engine.h"
+
+#include "common/codec.h"
+#include "common/mutant.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SILENCE_MAX (5 * NSEC_PER_SEC)
+#define REDIAL_MIN (200 * NSEC_PER_MSEC)
+#define REDIAL_MAX (10 * NSEC_PER_SEC)
+
+// A message without content.
+struct note {
+	struct message message;
+	struct source *source;
+	TAILQ_ENTRY(note) link;
+	uint8_t body[];
+};
+
+bool session_ready(const struct source *source)
+{
+	return source->session == SESSION_READY;
+}
+
+static void note_done(struct message *message)
+{
+	struct note *note = container_of(message, struct note, message);
+	struct source *source = note->source;
+
+	TAILQ_REMOVE(&source->notes, note, link);
+	source->shipped.total += message->wire_bytes;
+	free(note);
+	if (source->stopping)
+		source_check_stopped(source);
+}
+
+void session_send(struct source *source, enum frame_type type, const void *body, size_t length)
+{
+	struct note *note = malloc(sizeof(*note) + length);
+
+	if (!note) {
+		session_lost(source, "no memory for a message");
+		return;
+	}
+	memcpy(note->body, body, length);
+	note->source = source;
+	note->message = (struct message){.type = type, .body = note->body, .body_length = length, .done = note_done};
+	TAILQ_INSERT_TAIL(&source->notes, note, link);
+	channel_send(source->channel, &note->message);
+}
+
+static void redial_later(struct source *source)
+{
+	uint64_t delay = REDIAL_MIN;
+
+	for (unsigned i = 0; i < source->attempts && delay < REDIAL_MAX; i++)
+		delay *= 2;
+	if (delay > REDIAL_MAX || source->verdict == SOURCE_STATE_REFUSED)
+		delay = REDIAL_MAX;
+	source->attempts++;
+	// Jitter: many pairs lose the same link at once.
+	delay = delay / 2 + source->config.random(source->config.user) % delay;
+	clock_set(source->clock, &source->redial, clock_now(source->clock) + delay);
+}
+
+// Forgets the connection, which is closed or about to be.
+static void end_session(struct source *source, const char *why)
+{
+	source->session = SESSION_IDLE;
+	source->channel = NULL;
+	source->applied = 0;
+	source_tell(source, SOURCE_DISCONNECTED, 0, why);
+	epoch_disconnected(source);
+	if (!source->fenced && !source->stopping)
+		redial_later(source);
+}
+
+void session_lost(struct source *source, const char *why)
+{
+	struct channel *channel = source->channel;
+
+	if (!channel)
+		return;
+	channel_close(channel);
+	end_session(source, why);
+}
+
+static void channel_closed(void *user, const char *why)
+{
+	end_session(user, why);
+}
+
+static void fence(struct source *source, const char *why)
+{
+	source->verdict = SOURCE_STATE_DEMOTED;
+	if (MUTANT(FENCE_IGNORED))
+		return;
+	source->fenced = true;
+	source->serving = false;
+	source_tell(source, SOURCE_FENCED, 0, why);
+	session_lost(source, why);
+}
+
+static void refuse(struct source *source, enum source_state verdict, const char *why)
+{
+	source->verdict = verdict;
+	source_tell(source, SOURCE_REFUSED, 0, why);
+	session_lost(source, why);
+}
+
+static bool volumes_equal(const struct source *source, const struct wire_hello *peer)
+{
+	if (peer->volume_count != source->volume_count)
+		return false;
+	for (unsigned i = 0; i < source->volume_count; i++)
+		if (strcmp(peer->volumes[i].name, source->state.volumes[i].name) ||
+		    peer->volumes[i].bytes != source->state.volumes[i].bytes)
+			return false;
+	return true;
+}
+
+static struct id random_id(struct source *source)
+{
+	uint64_t words[2] = {source->config.random(source->config.user), source->config.random(source->config.user)};
+	struct id id;
+
+	memcpy(id.bytes, words, sizeof(id.bytes));
+	id.bytes[0] |= 1; // not none
+	return id;
+}
+
+static bool position_valid(const struct source *source, struct position at)
+{
+	if (at.volume < source->volume_count)
+		return at.block <= source->volumes[at.volume].blocks;
+	return at.volume == source->volume_count && at.block == 0;
+}
+
+// The standby has no consistent content: a full sync begins or goes on.
+static void plan_full_sync(struct source *source, const struct wire_welcome *welcome)
+{
+	struct position cursor = {welcome->sync_volume, welcome->sync_block};
+	bool same = !id_is_none(&source->map.sync) && id_equal(&source->map.sync, &welcome->hello.sync) &&
+	            position_valid(source, cursor);
+
+	if (!same) {
+		source->map.sync = random_id(source);
+		cursor = (struct position){0};
+		source_tell(source, SOURCE_SYNC_STARTED, 0, NULL);
+	}
+	for (unsigned i = 0; i < source->volume_count; i++)
+		source->blank[i] = welcome->hello.volumes[i].blank;
+	source->marked = source->marked_sent = cursor;
+	source->plan = cursor.volume == source->volume_count ? PLAN_COMPLETE : PLAN_FULL_SYNC;
+}
+
+// What has to be shipped, from what the standby has. False: refused.
+static bool settle(struct source *source, const struct wire_welcome *welcome)
+{
+	uint64_t durable = welcome->hello.epoch;
+	char why[160];
+
+	if (!welcome->consistent) {
+		epoch_settle(source, 0);
+		plan_full_sync(source, welcome);
+		durable = welcome->hello.epoch;
+	} else if (source->map.suspect) {
+		epoch_settle(source, 0);
+		source->plan = PLAN_COMPARE;
+	} else if (durable > source->map.cut) {
+		snprintf(
+		        why, sizeof(why),
+		        "the standby holds epoch %llu, and this node never cut one after %llu: its state was rolled back",
+		        (unsigned long long)durable, (unsigned long long)source->map.cut);
+		refuse(source, SOURCE_STATE_REFUSED, why);
+		return false;
+	} else if (durable < source->map.acknowledged) {
+		// It lost what it had acknowledged: its disk or state was replaced.
+		source->map.suspect = true;
+		epoch_settle(source, 0);
+		source->plan = PLAN_COMPARE;
+	} else {
+		if (MUTANT(LOST_ACK_NOT_SETTLED))
+			durable = source->map.acknowledged;
+		epoch_settle(source, durable);
+		source->plan = PLAN_CHANGES;
+	}
+	if (source->map.cut < durable)
+		source->map.cut = durable;
+	source->base = source->settled = durable;
+	source->durable = source->applied = welcome->consistent ? durable : 0;
+	map_save(&source->map);
+	return true;
+}
+
+static void serve(struct source *source)
+{
+	if (source->serving || source->fenced)
+		return;
+	source->serving = true;
+	source_tell(source, SOURCE_SERVING, 0, NULL);
+}
+
+static void got_welcome(struct source *source, const struct frame *frame)
+{
+	struct wire_welcome welcome;
+	char why[160];
+
+	if (wire_get_welcome(frame, &welcome) < 0) {
+		refuse(source, SOURCE_STATE_REFUSED, "the peer's WELCOME is malformed or of another version");
+		return;
+	}
+	snprintf(source->peer, sizeof(source->peer), "%s", source->channel->peer);
+	switch (lineage_judge(ROLE_PRIMARY, &source->state.lineage, welcome.hello.role, &welcome.hello.lineage)) {
+	case VERDICT_CONTINUE:
+		break;
+	case VERDICT_FENCED:
+		snprintf(why, sizeof(why), "%s was promoted and is the primary now", source->peer);
+		fence(source, why);
+		return;
+	case VERDICT_PEER_FENCED:
+		refuse(source, SOURCE_STATE_REFUSED, "the peer is a former primary and needs a resync");
+		return;
+	case VERDICT_SPLIT_BRAIN:
+		refuse(source, SOURCE_STATE_SPLIT_BRAIN, "both nodes were promoted: decide which side loses");
+		return;
+	default:
+		refuse(source, SOURCE_STATE_REFUSED, "the peer's generation is unrelated to ours");
+		return;
+	}
+	if (!volumes_equal(source, &welcome.hello)) {
+		refuse(source, SOURCE_STATE_REFUSED, "the peer's volumes differ in name, order or size");
+		return;
+	}
+	source->verdict = SOURCE_STATE_REPLICATING;
+	source->trouble = NULL;
+	source->not_before = 0;
+	if (!settle(source, &welcome))
+		return;
+	source->session = SESSION_READY;
+	source->ever_ready = true;
+	source->attempts = 0;
+	source_tell(source, SOURCE_CONNECTED, 0, source->peer);
+	serve(source);
+	epoch_consider(source);
+}
+
+static void got_refuse(struct source *source, const struct frame *frame)
+{
+	struct wire_refuse body;
+	char why[REASON_MAX + 40];
+
+	if (wire_get_refuse(frame, &body) < 0) {
+		session_lost(source, "the peer sent a malformed REFUSE");
+		return;
+	}
+	snprintf(why, sizeof(why), "the standby refused: %s", body.reason);
+	refuse(source, SOURCE_STATE_REFUSED, why);
+}
+
+static void got_marked(struct source *source, const struct wire_mark *mark)
+{
+	struct position at = {mark->volume, mark->block};
+
+	if (at.volume == source->marked_sent.volume && at.block == source->marked_sent.block)
+		source->marked = at;
+	else
+		session_lost(source, "the standby confirmed a mark that was not asked for");
+}
+
+static void got_heartbeat(struct source *source, const struct wire_heartbeat *heartbeat)
+{
+	source->applied = heartbeat->applied;
+}
+
+// A session that is ready. False: not understood.
+static bool got_frame(struct source *source, const struct frame *frame)
+{
+	union {
+		struct wire_epoch epoch;
+		struct wire_reject reject;
+		struct wire_differ differ;
+		struct wire_mark mark;
+		struct wire_heartbeat heartbeat;
+	} body;
+
+	switch (frame->type) {
+	case FRAME_DURABLE:
+		if (wire_get_epoch(frame, &body.epoch) < 0)
+			return false;
+		epoch_durable(source, body.epoch.epoch);
+		return true;
+	case FRAME_REJECT:
+		if (wire_get_reject(frame, &body.reject) < 0)
+			return false;
+		source_tell(source, SOURCE_WIDENED, body.reject.epoch, body.reject.reason);
+		epoch_rejected(source, body.reject.epoch, body.reject.full ? "journal-full" : "standby-error");
+		return true;
+	case FRAME_DIFFER:
+		if (wire_get_differ(frame, &body.differ) < 0)
+			return false;
+		shipper_differ(source, &body.differ);
+		return true;
+	case FRAME_MARKED:
+		if (wire_get_mark(frame, &body.mark) < 0)
+			return false;
+		got_marked(source, &body.mark);
+		return true;
+	case FRAME_HEARTBEAT:
+		if (wire_get_heartbeat(frame, &body.heartbeat) < 0)
+			return false;
+		got_heartbeat(source, &body.heartbeat);
+		return true;
+	case FRAME_REFUSE:
+		got_refuse(source, frame);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void channel_frame(void *user, const struct frame *frame)
+{
+	struct source *source = user;
+	char why[80];
+	bool known;
+
+	source->heard = clock_now(source->clock);
+	if (source->session == SESSION_READY) {
+		known = got_frame(source, frame);
+	} else {
+		known = frame->type == FRAME_WELCOME || frame->type == FRAME_REFUSE;
+		if (frame->type == FRAME_WELCOME)
+			got_welcome(source, frame);
+		else if (known)
+			got_refuse(source, frame);
+	}
+	if (known)
+		return;
+	snprintf(why, sizeof(why), "the peer sent an unexpected or malformed %s", frame_type_name(frame->type));
+	session_lost(source, why);
+}
+
+static const struct channel_events events = {.frame = channel_frame, .closed = channel_closed};
+
+static void greet(struct source *source)
+{
+	struct wire_hello hello = {
+	        .version_min = WIRE_VERSION,
+	        .version_max = WIRE_VERSION,
+	        .pair = source->state.pair,
+	        .role = ROLE_PRIMARY,
+	        .lineage = source->state.lineage,
+	        .epoch = source->map.cut,
+	        .sync = source->map.sync,
+	        .volume_count = source->volume_count,
+	};
+	uint8_t body[WIRE_BODY_MAX];
+
+	for (unsigned i = 0; i < source->volume_count; i++) {
+		memcpy(hello.volumes[i].name, source->state.volumes[i].name, sizeof(hello.volumes[i].name));
+		hello.volumes[i].bytes = source->state.volumes[i].bytes;
+	}
+	session_send(source, FRAME_HELLO, body, wire_put_hello(body, &hello));
+}
+
+static void opened(void *user, struct channel *channel)
+{
+	struct source *source = user;
+
+	channel->events = &events;
+	channel->user = source;
+	source->channel = channel;
+	source->session = SESSION_GREETING;
+	source->heard = source->greeted = clock_now(source->clock);
+	greet(source);
+}
+
+static void failed(void *user, const char *why)
+{
+	struct source *source = user;
+
+	source->session = SESSION_IDLE;
+	source_tell(source, SOURCE_DISCONNECTED, 0, why);
+	redial_later(source);
+}
+
+static void dial(struct timer *timer)
+{
+	struct source *source = container_of(timer, struct source, redial);
+
+	source->session = SESSION_DIALING;
+	dialer_dial(source->config.dialer);
+}
+
+void session_start(struct source *source)
+{
+	struct dialer *dialer = source->config.dialer;
+
+	dialer->opened = opened;
+	dialer->failed = failed;
+	dialer->user = source;
+	source->redial.fire = dial;
+	if (!source->fenced)
+		clock_set(source->clock, &source->redial, 0);
+	if (source->config.start_without_peer)
+		serve(source);
+}
+
+void source_serve(struct source *source)
+{
+	serve(source);
+}
+
+void session_stop(struct source *source)
+{
+	clock_cancel(source->clock, &source->redial);
+	if (source->session == SESSION_DIALING)
+		dialer_cancel(source->config.dialer);
+	session_lost(source, "this node is stopping");
+	source->session = SESSION_IDLE;
+}
+
+void session_free(struct source *source)
+{
+	struct note *note;
+
+	while ((note = TAILQ_FIRST(&source->notes))) {
+		TAILQ_REMOVE(&source->notes, note, link);
+		free(note);
+	}
+}
+
+static void send_heartbeat(struct source *source)
+{
+	uint64_t lag = source_lag(source);
+	struct wire_heartbeat heartbeat = {
+	        .wall = clock_wall(source->clock),
+	        .cut = source->map.cut,
+	        .lag = lag,
+	        .clean = lag == 0 && source->durable == source->map.cut,
+	};
+	uint8_t body[WIRE_BODY_MAX];
+
+	session_send(source, FRAME_HEARTBEAT, body, wire_put_heartbeat(body, &heartbeat));
+}
+
+void session_tick(struct source *source)
+{
+	if (!source->channel)
+		return;
+	if (clock_now(source->clock) - source->heard > SILENCE_MAX) {
+		session_lost(source, "the peer has been silent for 5 seconds");
+		return;
+	}
+	if (session_ready(source)) {
+		shipper_mark(source);
+		send_heartbeat(source);
+	}
+}

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+// The write path. A change goes through three gates, in this order, and is
+// marked at the moment it passes the last one:
+//
+//   capture gate     blocks of the epoch being captured are read first
+//   exclusive gate   it does not overlap a request that rewrites sectors
+//   mark             its blocks enter the open set, and it is in flight
+//
+// A request that has to wait at a gate goes through all of them again when it
+// is woken: what it waited for may have been replaced by something else.
+#include "engine.h"
+
+#include "common/mutant.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define DATA_BYTES_MAX (UINT64_C(32) << 20)
+
+void request_finish(struct request *request, int error)
+{
+	struct source *source = request->source;
+
+	source->requests--;
+	request->done(request, error);
+	if (source->stopping)
+		source_check_stopped(source);
+}
+
+void request_finish_later(struct request *request, int error)
+{
+	struct source *source = request->source;
+
+	request->error = error;
+	TAILQ_INSERT_TAIL(&source->finished, request, changes);
+	clock_set(source->clock, &source->finish, 0);
+}
+
+static bool is_data(const struct request *request)
+{
+	return request->op == REQUEST_READ || request->op == REQUEST_WRITE;
+}
+
+static int check(const struct source *source, const struct request *request)
+{
+	uint64_t bytes;
+
+	if (!source->serving || source->stopping)
+		return -ESHUTDOWN;
+	if (request->volume >= source->volume_count)
+		return -EINVAL;
+	bytes = source->volumes[request->volume].bytes;
+	if (request->op == REQUEST_FLUSH)
+		return 0;
+	if (request->offset > bytes || request->length > bytes - request->offset)
+		return request->op == REQUEST_WRITE ? -ENOSPC : -EINVAL;
+	return is_data(request) && request->length > DATA_BYTES_MAX ? -EINVAL : 0;
+}
+
+static void io_done(struct disk_io *io, int error)
+{
+	struct request *request = container_of(io, struct request, io);
+
+	request_finish(request, error);
+}
+
+void request_submit_io(struct request *request)
+{
+	disk_submit(request->source->volumes[request->volume].disk, &request->io);
+}
+
+static void pass_through(struct request *request)
+{
+	request->io = (struct disk_io){
+	        .op = request->op == REQUEST_READ ? DISK_READ : DISK_FLUSH,
+	        .offset = request->offset,
+	        .length = request->length,
+	        .data = request->data,
+	        .done = io_done,
+	};
+	request_submit_io(request);
+}
+
+struct in_flight_search {
+	uint64_t cut;
+	bool (*match)(const struct request *request, const struct in_flight_search *search);
+};
+
+static int visit_request(struct range *range, void *user)
+{
+	const struct in_flight_search *search = user;
+
+	return search->match(container_of(range, struct request, range), search);
+}
+
+static struct request *find_request(struct volume *volume, uint64_t first, uint64_t count,
+                                    struct in_flight_search *search)
+{
+	struct range *range = ranges_find(&volume->writes, first, count, visit_request, search);
+
+	return range ? container_of(range, struct request, range) : NULL;
+}
+
+static bool before_cut(const struct request *request, const struct in_flight_search *search)
+{
+	return request->cut < search->cut;
+}
+
+static bool exclusive(const struct request *request, const struct in_flight_search *search)
+{
+	(void)search;
+	return request->exclusive;
+}
+
+static bool writes_data(const struct request *request, const struct in_flight_search *search)
+{
+	(void)search;
+	return request->op == REQUEST_WRITE || request->exclusive;
+}
+
+struct request *tracker_in_flight(struct volume *volume, uint64_t first, uint64_t count, uint64_t cut)
+{
+	struct in_flight_search search = {.cut = cut, .match = before_cut};
+
+	return find_request(volume, first, count, &search);
+}
+
+// Granules that a request covers wholly; the volume's last one may be short.
+static void whole_granules(const struct volume *volume, const struct request *request, uint64_t *first, uint64_t *end)
+{
+	uint64_t bytes = GRANULE_BLOCKS * BLOCK_SIZE;
+	uint64_t stop = request->offset + request->length;
+
+	*first = (request->offset + bytes - 1) / bytes;
+	*end = stop == volume->bytes ? bitmap_words(volume->blocks) : stop / bytes;
+}
+
+static void mark_zero(struct volume *volume, struct bitmap *zero, const struct request *request)
+{
+	struct in_flight_search search = {.match = writes_data};
+	uint64_t first, end;
+
+	whole_granules(volume, request, &first, &end);
+	// Data in flight on the same blocks may land after the zeroes.
+	if (first < end && !request->exclusive &&
+	    !find_request(volume, first * GRANULE_BLOCKS, (end - first) * GRANULE_BLOCKS, &search))
+		bitmap_set(zero, first, end - first);
+}
+
+// A zero or trim failed: what its blocks hold is not known, in whatever set
+// they are now.
+static void unmark_zero(struct source *source, const struct request *request)
+{
+	uint64_t first = request->range.first / GRANULE_BLOCKS;
+	uint64_t last = (request->range.first + request->range.count - 1) / GRANULE_BLOCKS;
+
+	for (unsigned i = 0; i < MAP_SETS; i++)
+		bitmap_clear(&source->map.sets[i].zero[request->volume], first, last - first + 1);
+}
+
+static void mark(struct request *request)
+{
+	struct source *source = request->source;
+	struct volume *volume = &source->volumes[request->volume];
+	struct change_set *set = volume->open;
+	const struct range *range = &request->range;
+
+	request->cut = source->map.cut;
+	request->marked = true;
+	if (!(MUTANT(ZERO_NOT_MARKED) && request->op != REQUEST_WRITE))
+		bitmap_set(&set->dirty[request->volume], range->first, range->count);
+	if (request->op != REQUEST_WRITE)
+		mark_zero(volume, &set->zero[request->volume], request);
+	else if (set->zero[request->volume].count && !MUTANT(STALE_ZERO_GRANULE))
+		bitmap_clear(&set->zero[request->volume], range->first / GRANULE_BLOCKS,
+		             (range->first + range->count - 1) / GRANULE_BLOCKS - range->first / GRANULE_BLOCKS + 1);
+	ranges_add(&volume->writes, &request->range);
+	source->changed.total += range->count * BLOCK_SIZE;
+	if (!set->opened) {
+		set->opened = clock_now(source->clock);
+		epoch_consider(source);
+	}
+}
+
+// The set that a marked request is in now: what it was marked in may have
+// rejoined the open set.
+static struct change_set *set_of(struct request *request)
+{
+	struct source *source = request->source;
+	struct change_set *best = NULL;
+
+	for (unsigned i = 0; i < MAP_SETS; i++) {
+		struct change_set *set = &source->map.sets[i];
+
+		if (set->state == SET_FROZEN && set->epoch > request->cut && (!best || set->epoch < best->epoch))
+			best = set;
+	}
+	return best ? best : source->open;
+}
+
+static void note_acknowledged(struct request *request)
+{
+	struct source *source = request->source;
+	struct change_set *set = set_of(request);
+
+	if (set->oldest)
+		return;
+	set->oldest = clock_wall(source->clock);
+	map_save(&source->map);
+}
+
+void tracker_done(struct request *request, int error)
+{
+	struct source *source = request->source;
+	struct volume *volume = &source->volumes[request->volume];
+
+	ranges_remove(&volume->writes, &request->range);
+	TAILQ_REMOVE(&source->changes, request, changes);
+	if (error && request->op != REQUEST_WRITE) {
+		unmark_zero(source, request);
+		if (request->op == REQUEST_TRIM && error == -EOPNOTSUPP) {
+			volume->no_unmap = true;
+			error = 0;
+		}
+	}
+	note_acknowledged(request);
+	waiter_wake_all(&request->waiters);
+	request_finish(request, error);
+}
+
+static void change_done(struct disk_io *io, int error)
+{
+	tracker_done(container_of(io, struct request, io), error);
+}
+
+static void submit_change(struct request *request)
+{
+	request->io = (struct disk_io){
+	        .op = request->op == REQUEST_WRITE ? DISK_WRITE : DISK_ZERO,
+	        .flags = (request->flags & REQUEST_FUA ? DISK_FUA : 0) |
+	                 (request->flags & REQUEST_FAST ? DISK_FAST : 0) |
+	                 (request->op == REQUEST_TRIM ||
+	                                  (request->op == REQUEST_ZERO && !(request->flags & REQUEST_NO_HOLE) &&
+	                                   !request->source->volumes[request->volume].no_unmap)
+	                          ? DISK_UNMAP
+	                          : 0),
+	        .offset = request->offset,
+	        .length = request->length,
+	        .data = request->data,
+	        .done = change_done,
+	};
+	request_submit_io(request);
+}
+
+static void admit(struct request *request);
+
+static void admit_again(struct waiter *waiter)
+{
+	admit(container_of(waiter, struct request, waiter));
+}
+
+// An exclusive request is in flight from here on, so that nothing new comes
+// between; it waits only for what was there before it.
+static void wait_alone(struct waiter *waiter)
+{
+	struct request *request = container_of(waiter, struct request, waiter);
+	struct request *other;
+
+	TAILQ_FOREACH(other, &request->source->changes, changes)
+	{
+		if (other == request)
+			break;
+		if (!other->marked || other->volume != request->volume ||
+		    other->range.first >= request->range.first + request->range.count ||
+		    request->range.first >= other->range.first + other->range.count || MUTANT(UNALIGNED_NOT_SERIALISED))
+			continue;
+		request->waiter.wake = wait_alone;
+		waiter_add(&other->waiters, &request->waiter);
+		return;
+	}
+	unaligned_change(request);
+}
+
+static void admit(struct request *request)
+{
+	struct source *source = request->source;
+	struct volume *volume = &source->volumes[request->volume];
+	struct in_flight_search search = {.match = exclusive};
+	struct request *other;
+
+	if (!source->serving) {
+		TAILQ_REMOVE(&source->changes, request, changes);
+		free(request->bounce);
+		request_finish_later(request, -ESHUTDOWN);
+		return;
+	}
+	request->waiter.wake = admit_again;
+	if (capture_gate(source, request))
+		return;
+	other = MUTANT(UNALIGNED_NOT_SERIALISED)
+	                ? NULL
+	                : find_request(volume, request->range.first, request->range.count, &search);
+	if (other) {
+		waiter_add(&other->waiters, &request->waiter);
+		return;
+	}
+	// Requests that were marked stand in the order of their marks.
+	TAILQ_REMOVE(&source->changes, request, changes);
+	TAILQ_INSERT_TAIL(&source->changes, request, changes);
+	mark(request);
+	if (request->exclusive)
+		wait_alone(&request->waiter);
+	else
+		submit_change(request);
+}
+
+// A trim may do less than it was asked for: whole blocks only. False when
+// nothing is left of it.
+static bool shrink_trim(struct request *request)
+{
+	uint64_t end = request->offset + request->length;
+
+	if (request->source->volumes[request->volume].no_unmap)
+		return false;
+	if (end != request->source->volumes[request->volume].bytes)
+		end = end / BLOCK_SIZE * BLOCK_SIZE;
+	request->offset = bytes_to_blocks(request->offset) * BLOCK_SIZE;
+	if (request->offset >= end)
+		return false;
+	request->length = end - request->offset;
+	return true;
+}
+
+void source_submit(struct source *source, struct request *request)
+{
+	int error;
+
+	request->source = source;
+	request->waiters = NULL;
+	request->bounce = NULL;
+	request->marked = false;
+	request->exclusive = false;
+	source->requests++;
+	error = check(source, request);
+	if (error || (request->op != REQUEST_FLUSH && !request->length) ||
+	    (request->op == REQUEST_TRIM && !shrink_trim(request))) {
+		request_finish_later(request, error);
+		return;
+	}
+	if (request->op == REQUEST_FLUSH || (request->op == REQUEST_READ && request_is_aligned(request))) {
+		pass_through(request);
+		return;
+	}
+	if (request->op == REQUEST_READ) {
+		unaligned_read(request);
+		return;
+	}
+	request->range.first = request->offset >> BLOCK_SHIFT;
+	request->range.count = bytes_to_blocks(request->offset + request->length) - (request->offset >> BLOCK_SHIFT);
+	request->exclusive = !request_is_aligned(request);
+	if (request->exclusive) {
+		bool fast = request->op == REQUEST_ZERO && request->flags & REQUEST_FAST;
+
+		error = fast ? -EOPNOTSUPP : unaligned_prepare(request);
+		if (error) {
+			request_finish_later(request, error);
+			return;
+		}
+	}
+	TAILQ_INSERT_TAIL(&source->changes, request, changes);
+	admit(request);
+}
