@@ -88,7 +88,7 @@ static uint64_t draw(struct writer *writer)
 
 static unsigned latency_bucket(uint64_t us)
 {
-	unsigned top = us < 4 ? 2 : 63 - (unsigned)__builtin_clzll(us);
+	unsigned top = 63 - (unsigned)__builtin_clzll(us | 4);
 	unsigned bucket = top * 4 + (unsigned)(us >> (top - 2) & 3);
 
 	return bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1;
@@ -348,7 +348,8 @@ static int parse(int argc, char **argv, struct options *options, const char **pa
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
-		unsigned long value = optarg ? strtoul(optarg, NULL, 10) : 0;
+		const char *text = optarg ? optarg : "";
+		unsigned long value = strtoul(text, NULL, 10);
 
 		switch (option) {
 		case 'l':
@@ -366,7 +367,7 @@ static int parse(int argc, char **argv, struct options *options, const char **pa
 			options->depth = (unsigned)value;
 			break;
 		case 's':
-			options->seconds = strtod(optarg, NULL);
+			options->seconds = strtod(text, NULL);
 			break;
 		case 'h':
 			options->hot = value;
