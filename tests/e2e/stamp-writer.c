@@ -88,9 +88,11 @@ static uint64_t draw(struct writer *writer)
 
 static unsigned latency_bucket(uint64_t us)
 {
-	unsigned top = 63 - (unsigned)__builtin_clzll(us | 4);
-	unsigned bucket = top * 4 + (unsigned)(us >> (top - 2) & 3);
+	unsigned top = 2, bucket;
 
+	while (us >> top > 1)
+		top++;
+	bucket = top * 4 + (unsigned)(us >> (top - 2) & 3);
 	return bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1;
 }
 
