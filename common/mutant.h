@@ -6,34 +6,40 @@
 
 #ifdef STEAD_MUTANTS
 
+#define MUTANTS(MUTANT_DO)                                                                                             \
+	/* agent */                                                                                                    \
+	MUTANT_DO(NO_COPY_BEFORE_WRITE)                                                                                \
+	MUTANT_DO(CAPTURE_IGNORES_INFLIGHT)                                                                            \
+	MUTANT_DO(CLEARED_WHEN_SENT)                                                                                   \
+	MUTANT_DO(FROZEN_LOST_ON_DISCONNECT)                                                                           \
+	MUTANT_DO(LOST_ACK_NOT_SETTLED)                                                                                \
+	MUTANT_DO(UNACKED_TAKEN_AS_DURABLE)                                                                            \
+	MUTANT_DO(CUT_PER_VOLUME)                                                                                      \
+	MUTANT_DO(ZERO_NOT_MARKED)                                                                                     \
+	MUTANT_DO(STALE_ZERO_GRANULE)                                                                                  \
+	MUTANT_DO(SPILL_SLOT_REUSED)                                                                                   \
+	MUTANT_DO(WIDEN_FORGETS_CAPTURED)                                                                              \
+	MUTANT_DO(MAP_TRUSTED_AFTER_POWER_LOSS)                                                                        \
+	MUTANT_DO(UNALIGNED_NOT_SERIALISED)                                                                            \
+	/* receiver */                                                                                                 \
+	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
+	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \
+	MUTANT_DO(TORN_SLOT_ACCEPTED)                                                                                  \
+	MUTANT_DO(REPLAY_FROM_WRONG_EPOCH)                                                                             \
+	MUTANT_DO(TAIL_FREED_BEFORE_FLUSH)                                                                             \
+	MUTANT_DO(CONSISTENT_TOO_EARLY)                                                                                \
+	MUTANT_DO(JOURNAL_CHECKSUM_IGNORED)                                                                            \
+	MUTANT_DO(MARKED_BEFORE_FLUSH)                                                                                 \
+	MUTANT_DO(PROMOTED_BEFORE_APPLIED)                                                                             \
+	MUTANT_DO(REWIND_IGNORES_INFLIGHT)                                                                             \
+	/* both */                                                                                                     \
+	MUTANT_DO(FENCE_IGNORED)
+
 enum mutant {
 	MUTANT_NONE,
-	// agent
-	MUTANT_NO_COPY_BEFORE_WRITE,
-	MUTANT_CAPTURE_IGNORES_INFLIGHT,
-	MUTANT_CLEARED_WHEN_SENT,
-	MUTANT_FROZEN_LOST_ON_DISCONNECT,
-	MUTANT_LOST_ACK_NOT_SETTLED,
-	MUTANT_UNACKED_TAKEN_AS_DURABLE,
-	MUTANT_CUT_PER_VOLUME,
-	MUTANT_ZERO_NOT_MARKED,
-	MUTANT_STALE_ZERO_GRANULE,
-	MUTANT_SPILL_SLOT_REUSED,
-	MUTANT_WIDEN_FORGETS_CAPTURED,
-	MUTANT_MAP_TRUSTED_AFTER_POWER_LOSS,
-	MUTANT_UNALIGNED_NOT_SERIALISED,
-	// receiver
-	MUTANT_DURABLE_BEFORE_FLUSH,
-	MUTANT_APPLIED_WITHOUT_END,
-	MUTANT_TORN_SLOT_ACCEPTED,
-	MUTANT_REPLAY_FROM_WRONG_EPOCH,
-	MUTANT_TAIL_FREED_BEFORE_FLUSH,
-	MUTANT_CONSISTENT_TOO_EARLY,
-	MUTANT_JOURNAL_CHECKSUM_IGNORED,
-	MUTANT_MARKED_BEFORE_FLUSH,
-	MUTANT_PROMOTED_BEFORE_APPLIED,
-	// both
-	MUTANT_FENCE_IGNORED,
+#define MUTANT_ENUM(name) MUTANT_##name,
+	MUTANTS(MUTANT_ENUM)
+#undef MUTANT_ENUM
 	MUTANT_MAX,
 };
 

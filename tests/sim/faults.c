@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes wrong: at random moments one of the faults that the plan allows,
+// some of which last for a while.
+#include "simulation.h"
+
+#include <stddef.h>
+
+static uint64_t draw_gap(struct simulation *sim)
+{
+	return rng_below(&sim->rng, 2 * sim->plan.fault_gap) + USEC;
+}
+
+static void draw_network(struct simulation *sim)
+{
+	struct network *network = &sim->network;
+	struct rng *rng = &sim->rng;
+
+	network->delay_min = rng_scale(rng, 5 * USEC, 5 * MSEC);
+	network->delay_max = network->delay_min * rng_range(rng, 1, 8);
+	network->bandwidth = rng_chance(rng, 1, 3) ? rng_scale(rng, 1 << 20, 100 << 20) : 0;
+	network->window = rng_scale(rng, 4 << 10, 4 << 20);
+	network->done_max = rng_scale(rng, 2 * USEC, 20 * MSEC);
+	network->dial_failures = rng_chance(rng, 1, 4) ? 3 : 0;
+}
+
+static void end_lasting(struct simulation *sim)
+{
+	sim->network.partitioned = false;
+	for (unsigned i = 0; i < 2; i++) {
+		struct node *node = &sim->nodes[i];
+
+		node->journal.full = node->spill.full = false;
+		node->journal.write_errors = node->journal.read_errors = 0;
+		for (unsigned v = 0; v < sim->plan.volume_count; v++)
+			node->volumes[v].read_errors = node->volumes[v].write_errors = 0;
+		if (node->paused)
+			node_pause(node, false);
+	}
+	draw_network(sim);
+}
+
+static void run_repair(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, repair));
+
+	trace(sim, "faults that last are over");
+	end_lasting(sim);
+}
+
+// The fault lasts for a while.
+static void lasts(struct simulation *sim, uint64_t max)
+{
+	if (!sim->repair.slot)
+		scheduler_add(&sim->scheduler, &sim->repair, rng_scale(&sim->rng, MSEC, max));
+}
+
+static void crash(struct simulation *sim, unsigned index, enum sim_loss loss)
+{
+	struct node *node = &sim->nodes[index];
+
+	if (!node_running(node) && loss == LOSS_PROCESS)
+		return;
+	node_crash(node, loss);
+	node_start_later(node, rng_scale(&sim->rng, MSEC, 5 * SEC));
+	sim->probe_due |= index == 1;
+}
+
+static void volume_errors(struct simulation *sim)
+{
+	struct node *node = &sim->nodes[rng_below(&sim->rng, 2)];
+	unsigned odds = (unsigned)rng_scale(&sim->rng, 3, 50);
+	unsigned *what[] = {&node->volumes[0].read_errors, &node->volumes[0].write_errors, &node->journal.write_errors,
+	                    &node->journal.read_errors};
+
+	sim->errors = true;
+	*what[rng_below(&sim->rng, 4)] = odds;
+	trace(sim, "node %u has disk errors", node->index);
+	lasts(sim, SEC);
+}
+
+static void disk_full(struct simulation *sim)
+{
+	trace(sim, "disks are full");
+	sim->nodes[0].spill.full = rng_chance(&sim->rng, 2, 3);
+	sim->nodes[1].journal.full = rng_chance(&sim->rng, 2, 3);
+	sim->nodes[0].spill.errors++;
+	sim->nodes[1].journal.errors++;
+	lasts(sim, 3 * SEC);
+}
+
+static void set_limits(struct simulation *sim)
+{
+	struct node *node = &sim->nodes[0];
+
+	sim->plan.rpo = rng_scale(&sim->rng, 20 * MSEC, 5 * SEC);
+	sim->plan.bandwidth = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, 200 << 10, 16 << 20) : 0;
+	if (node->source && !node->stopping)
+		source_set_limits(node->source, sim->plan.rpo, sim->plan.bandwidth);
+}
+
+static void happen(struct simulation *sim, enum fault fault)
+{
+	static const char *const names[] = {"cut",
+	                                    "partition",
+	                                    "slow",
+	                                    "crash-primary",
+	                                    "crash-standby",
+	                                    "power-primary",
+	                                    "power-standby",
+	                                    "restart-primary",
+	                                    "reboot-primary",
+	                                    "restart-standby",
+	                                    "volume-errors",
+	                                    "disk-full",
+	                                    "pause",
+	                                    "limits"};
+
+	trace(sim, "fault %s", names[fault]);
+	switch (fault) {
+	case FAULT_CUT:
+		network_cut(&sim->network);
+		break;
+	case FAULT_PARTITION:
+		sim->network.partitioned = true;
+		lasts(sim, 20 * SEC);
+		break;
+	case FAULT_SLOW:
+		sim->network.bandwidth = rng_scale(&sim->rng, 16 << 10, 1 << 20);
+		lasts(sim, 5 * SEC);
+		break;
+	case FAULT_CRASH_PRIMARY:
+		crash(sim, 0, LOSS_PROCESS);
+		break;
+	case FAULT_CRASH_STANDBY:
+		crash(sim, 1, LOSS_PROCESS);
+		break;
+	case FAULT_POWER_PRIMARY:
+		crash(sim, 0, LOSS_POWER);
+		break;
+	case FAULT_POWER_STANDBY:
+		crash(sim, 1, LOSS_POWER);
+		break;
+	case FAULT_RESTART_PRIMARY:
+	case FAULT_REBOOT_PRIMARY:
+		node_restart(&sim->nodes[0], fault == FAULT_REBOOT_PRIMARY);
+		break;
+	case FAULT_RESTART_STANDBY:
+		node_restart(&sim->nodes[1], rng_chance(&sim->rng, 1, 2));
+		break;
+	case FAULT_VOLUME_ERRORS:
+		volume_errors(sim);
+		break;
+	case FAULT_DISK_FULL:
+		disk_full(sim);
+		break;
+	case FAULT_PAUSE:
+		node_pause(&sim->nodes[0], true);
+		lasts(sim, 5 * SEC);
+		break;
+	case FAULT_LIMITS:
+		set_limits(sim);
+		break;
+	case FAULT_MAX:
+		break;
+	}
+}
+
+static void run_fault(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, fault));
+	unsigned sum = 0;
+	uint64_t pick;
+
+	if (sim->healing)
+		return;
+	for (unsigned i = 0; i < FAULT_MAX; i++)
+		sum += sim->plan.faults[i];
+	pick = rng_below(&sim->rng, sum);
+	if (sim->plan.promote && rng_chance(&sim->rng, 1, sim->plan.promote)) {
+		node_promote(&sim->nodes[1], rng_chance(&sim->rng, 3, 4));
+	} else if (sum) {
+		for (unsigned i = 0; i < FAULT_MAX; i++) {
+			if (pick < sim->plan.faults[i]) {
+				happen(sim, (enum fault)i);
+				break;
+			}
+			pick -= sim->plan.faults[i];
+		}
+	}
+	if (sum && rng_chance(&sim->rng, 1, 2))
+		node_snapshot_map(&sim->nodes[rng_below(&sim->rng, 2)]);
+	scheduler_add(&sim->scheduler, event, draw_gap(sim));
+}
+
+void faults_start(struct simulation *sim)
+{
+	draw_network(sim);
+	sim->fault.run = run_fault;
+	sim->repair.run = run_repair;
+	scheduler_add(&sim->scheduler, &sim->fault, draw_gap(sim));
+}
+
+void faults_heal(struct simulation *sim)
+{
+	scheduler_remove(&sim->scheduler, &sim->fault);
+	scheduler_remove(&sim->scheduler, &sim->repair);
+	end_lasting(sim);
+	sim->network.dial_failures = 0;
+	sim->network.bandwidth = 0;
+	for (unsigned i = 0; i < 2; i++)
+		if (!node_running(&sim->nodes[i]) && !sim->nodes[i].start.slot)
+			node_start_later(&sim->nodes[i], MSEC);
+}

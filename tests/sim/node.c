@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node.h"
+
+#include "common/slots.h"
+#include "listener.h"
+#include "memory.h"
+#include "simulation.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+static uint64_t node_random(void *user)
+{
+	struct node *node = user;
+
+	return rng_next(&node->sim->rng);
+}
+
+static void draw_id(struct rng *rng, struct id *id)
+{
+	uint64_t parts[2] = {rng_next(rng), rng_next(rng)};
+
+	memcpy(id->bytes, parts, sizeof(id->bytes));
+}
+
+static void boot(struct node *node)
+{
+	struct rng *rng = &node->sim->rng;
+
+	draw_id(rng, &node->boot);
+	node->clock.offset = rng_range(rng, SEC, 1000 * SEC) - node->sim->scheduler.now;
+}
+
+static void snapshot_map(struct node *node, uint8_t *to)
+{
+	memcpy(to, node->map, node->map_bytes);
+}
+
+static void sync_map(struct node *node)
+{
+	snapshot_map(node, node->map_synced);
+	snapshot_map(node, node->map_former);
+}
+
+// What a power failure leaves of a mapped file: each page as it was at some
+// moment since it was synced, some of them torn.
+static void tear_map(struct node *node)
+{
+	struct rng *rng = &node->sim->rng;
+	size_t unit = rng_chance(rng, 1, 2) ? PAGE : SECTOR;
+	unsigned mode = (unsigned)rng_below(rng, 4);
+
+	for (size_t at = 0; at < node->map_bytes; at += unit) {
+		unsigned pick = mode < 3 && rng_chance(rng, 7, 8) ? mode : (unsigned)rng_below(rng, 3);
+
+		if (pick == 1)
+			memcpy(node->map + at, node->map_former + at, unit);
+		else if (pick == 2)
+			memcpy(node->map + at, node->map_synced + at, unit);
+	}
+	sync_map(node);
+}
+
+static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
+{
+	static const char *const names[] = {"connected", "disconnected", "serving", "fenced",       "refused",
+	                                    "cut",       "durable",      "widened", "sync-started", "sync-done"};
+	struct node *node = user;
+	struct simulation *sim = node->sim;
+
+	trace(sim, "node %u source %s %" PRIu64 " %s", node->index, names[event], epoch, text ? text : "");
+	switch (event) {
+	case SOURCE_SERVING:
+		if (node->fenced)
+			violate(sim, "G5: node %u serves again after it was fenced", node->index);
+		node->serving = true;
+		workload_start(&node->workload);
+		break;
+	case SOURCE_FENCED:
+		node->fenced = true;
+		node->serving = false;
+		workload_stop(&node->workload);
+		if (!sim->promoted)
+			violate(sim, "G5: node %u was fenced though nobody was promoted: %s", node->index, text);
+		break;
+	case SOURCE_REFUSED:
+		if (!sim->promoted && !sim->errors)
+			violate(sim, "G10: node %u was refused: %s", node->index, text);
+		break;
+	case SOURCE_CUT:
+		model_cut(model_of(node), epoch, sim->scheduler.now);
+		break;
+	case SOURCE_DURABLE:
+		if (epoch > node->durable)
+			node->durable = epoch;
+		if (epoch > sim->nodes[!node->index].durable_claimed)
+			violate(sim, "G3: node %u calls epoch %" PRIu64 " durable, the standby has only said %" PRIu64,
+			        node->index, epoch, sim->nodes[!node->index].durable_claimed);
+		break;
+	case SOURCE_SYNC_STARTED:
+		node->syncs_started++;
+		if (node->synced && !sim->errors)
+			violate(sim, "G10: node %u began a full sync again", node->index);
+		break;
+	case SOURCE_SYNC_DONE:
+		node->synced = true;
+		break;
+	default:
+		break;
+	}
+}
+
+static void sink_event(void *user, enum sink_event event, uint64_t epoch, const char *text)
+{
+	static const char *const names[] = {"opened",  "connected", "disconnected", "refused",   "durable",
+	                                    "applied", "rejected",  "sync-started", "sync-done", "damage-repaired"};
+	struct node *node = user;
+	struct simulation *sim = node->sim;
+
+	trace(sim, "node %u sink %s %" PRIu64 " %s", node->index, names[event], epoch, text ? text : "");
+	switch (event) {
+	case SINK_OPENED:
+		node->opened = !text;
+		if (text && !node->state_disk.errors && !node->journal.errors && !node->volumes[0].errors &&
+		    !node->volumes[1].errors && !node->volumes[2].errors)
+			violate(sim, "G10: node %u cannot use its state: %s", node->index, text);
+		else if (text)
+			node_restart(node, false);
+		break;
+	case SINK_DURABLE:
+		if (epoch > node->durable_claimed)
+			node->durable_claimed = epoch;
+		sim->probe_due |= rng_chance(&sim->rng, 1, sim->plan.probe);
+		break;
+	case SINK_APPLIED:
+		sim->probe_due |= rng_chance(&sim->rng, 1, 2 * sim->plan.probe);
+		break;
+	case SINK_SYNC_STARTED:
+		node->promotable = false;
+		break;
+	case SINK_SYNC_DONE:
+		node->promotable = true;
+		sim->probe_due = true;
+		break;
+	default:
+		break;
+	}
+}
+
+static int read_state(struct node *node)
+{
+	uint8_t *area = resize(NULL, SLOTS_BYTES);
+	const void *payload;
+	size_t length;
+	bool damaged;
+	struct error err;
+	int rc;
+
+	sim_disk_read(&node->state_disk, 0, area, SLOTS_BYTES);
+	rc = slots_pick(area, STATE_SLOT_KIND, &payload, &length, &damaged);
+	if (!rc)
+		rc = state_decode(payload, length, &node->state, &err);
+	free(area);
+	return rc;
+}
+
+static void start_source(struct node *node)
+{
+	const struct plan *plan = &node->sim->plan;
+	struct source_config config = {
+	        .clock = &node->clock.clock,
+	        .dialer = &node->host->dialer.dialer,
+	        .volume_count = plan->volume_count,
+	        .state = &node->state,
+	        .map = node->map,
+	        .boot = node->boot,
+	        .spill = plan->spill_bytes ? &node->spill.disk : NULL,
+	        .spill_bytes = plan->spill_bytes,
+	        .capture_memory = plan->capture_memory,
+	        .rpo = plan->rpo,
+	        .bandwidth = plan->bandwidth,
+	        .start_without_peer = plan->start_without_peer || node->index != 0,
+	        .random = node_random,
+	        .event = source_event,
+	        .user = node,
+	};
+
+	node->state.paused = node->paused;
+	for (unsigned v = 0; v < plan->volume_count; v++) {
+		config.volumes[v].disk = &node->volumes[v].disk;
+		config.volumes[v].bytes = plan->volume_bytes[v];
+	}
+	node->source = source_new(&config);
+	if (!node->source)
+		abort();
+	source_start(node->source);
+}
+
+static void start_sink(struct node *node)
+{
+	const struct plan *plan = &node->sim->plan;
+	struct sink_config config = {
+	        .clock = &node->clock.clock,
+	        .volume_count = plan->volume_count,
+	        .state = &node->state_disk.disk,
+	        .journal = &node->journal.disk,
+	        .apply_memory = 1 << 20,
+	        .random = node_random,
+	        .event = sink_event,
+	        .user = node,
+	};
+
+	for (unsigned v = 0; v < plan->volume_count; v++)
+		config.volumes[v] = &node->volumes[v].disk;
+	node->sink = sink_new(&config);
+	if (!node->sink)
+		abort();
+	sink_start(node->sink);
+}
+
+void node_start(struct node *node)
+{
+	struct simulation *sim = node->sim;
+
+	scheduler_remove(&sim->scheduler, &node->start);
+	if (node_running(node))
+		return;
+	if (read_state(node)) {
+		violate(sim, "G10: the state of node %u cannot be read", node->index);
+		return;
+	}
+	trace(sim, "node %u starts as %s", node->index, node->state.role == ROLE_PRIMARY ? "primary" : "standby");
+	node->host->listening = true;
+	if (node->state.role == ROLE_PRIMARY) {
+		if (node->index != 0 && !sim->promoted)
+			node_promoted(node);
+		start_source(node);
+	} else {
+		start_sink(node);
+	}
+}
+
+static void run_start(struct event *event)
+{
+	node_start((struct node *)((char *)event - offsetof(struct node, start)));
+}
+
+void node_start_later(struct node *node, uint64_t delay)
+{
+	scheduler_add(&node->sim->scheduler, &node->start, delay);
+}
+
+bool node_running(const struct node *node)
+{
+	return node->source || node->sink;
+}
+
+static void each_disk(struct node *node, enum sim_loss loss)
+{
+	for (unsigned v = 0; v < node->sim->plan.volume_count; v++)
+		sim_disk_crash(&node->volumes[v], loss);
+	sim_disk_crash(&node->state_disk, loss);
+	sim_disk_crash(&node->journal, loss);
+	sim_disk_crash(&node->spill, loss);
+}
+
+static void forget_engine(struct node *node)
+{
+	if (node->source)
+		source_free(node->source);
+	if (node->sink)
+		sink_free(node->sink);
+	listener_clear(node);
+	node->source = NULL;
+	node->sink = NULL;
+	node->serving = false;
+	node->opened = false;
+	node->stopping = false;
+	node->promoting = false;
+	node->host->listening = false;
+}
+
+static void check_after_power_loss(struct node *node)
+{
+	struct simulation *sim = node->sim;
+	char why[512];
+
+	if (!model_check_power_loss(model_of(node), node->volume_list, why, sizeof(why)))
+		violate(sim, "durability of node %u: %s", node->index, why);
+}
+
+void node_crash(struct node *node, enum sim_loss loss)
+{
+	struct simulation *sim = node->sim;
+	bool primary = node->state.role == ROLE_PRIMARY;
+
+	trace(sim, "node %u %s", node->index, loss == LOSS_POWER ? "loses power" : "crashes");
+	scheduler_remove(&sim->scheduler, &node->start);
+	scheduler_remove(&sim->scheduler, &node->finish);
+	each_disk(node, loss);
+	sim_clock_crash(&node->clock);
+	network_crash(&sim->network, node->index, loss == LOSS_POWER);
+	forget_engine(node);
+	workload_crash(&node->workload);
+	node->power_off = false;
+	if (loss != LOSS_POWER)
+		return;
+	tear_map(node);
+	boot(node);
+	if (primary) {
+		node->power_failures++;
+		node->compares = 0;
+		check_after_power_loss(node);
+		model_rebase(model_of(node), node->volume_list);
+		model_of(node)->lag_from = model_of(node)->write_count;
+	}
+}
+
+// All that was acknowledged is durable.
+static void check_after_clean_stop(struct node *node)
+{
+	struct simulation *sim = node->sim;
+	char why[512];
+
+	if (!sim->errors && !model_check_now(model_of(node), node->volume_list, why, sizeof(why)))
+		violate(sim, "durability of node %u after a clean stop: %s", node->index, why);
+	model_rebase(model_of(node), node->volume_list);
+}
+
+static void after_stop(struct node *node)
+{
+	struct simulation *sim = node->sim;
+	bool primary = node->source != NULL;
+
+	if (primary) {
+		sync_map(node);
+		source_map_close(node->map);
+		sync_map(node);
+	}
+	for (unsigned v = 0; v < sim->plan.volume_count; v++)
+		if (!sim_disk_idle(&node->volumes[v]))
+			violate(sim, "node %u stopped with I/O under way", node->index);
+	sim_clock_crash(&node->clock);
+	workload_crash(&node->workload);
+	network_crash(&sim->network, node->index, false);
+	forget_engine(node);
+	if (node->power_off) {
+		each_disk(node, LOSS_POWER);
+		tear_map(node);
+		boot(node);
+		if (primary)
+			check_after_clean_stop(node);
+	}
+	node->power_off = false;
+	node_start_later(node, rng_scale(&sim->rng, MSEC, 3 * SEC));
+}
+
+static void stopped(void *user)
+{
+	struct node *node = user;
+
+	trace(node->sim, "node %u has stopped", node->index);
+	// The engine is freed from outside its own call.
+	scheduler_add(&node->sim->scheduler, &node->finish, 0);
+}
+
+static void run_finish(struct event *event)
+{
+	after_stop((struct node *)((char *)event - offsetof(struct node, finish)));
+}
+
+void node_restart(struct node *node, bool power_off)
+{
+	if (!node_running(node) || node->stopping)
+		return;
+	trace(node->sim, "node %u is asked to stop", node->index);
+	node->stopping = true;
+	node->power_off = power_off;
+	workload_stop(&node->workload);
+	if (node->source)
+		source_stop(node->source, stopped, node);
+	else
+		sink_stop(node->sink, stopped, node);
+}
+
+void node_pause(struct node *node, bool pause)
+{
+	node->paused = pause;
+	trace(node->sim, "node %u %s", node->index, pause ? "pauses" : "resumes");
+	if (node->source && !node->stopping)
+		source_pause(node->source, pause);
+}
+
+static void promoted(void *user, int error, const struct error *reason)
+{
+	struct node *node = user;
+	struct simulation *sim = node->sim;
+
+	trace(sim, "node %u promoted: %d %s", node->index, error, error ? reason->text : "");
+	node->promoting = false;
+	if (!error)
+		node_restart(node, false);
+	else if (error == -EPERM && node->promotable && node->forced)
+		violate(sim, "G1: node %u is consistent and refuses to be promoted: %s", node->index, reason->text);
+	else if (error != -EPERM && !sim->errors)
+		violate(sim, "G10: promotion of node %u: %s", node->index, reason->text);
+}
+
+void node_promote(struct node *node, bool force)
+{
+	if (!node->sink || !node->opened || node->stopping || node->promoting)
+		return;
+	trace(node->sim, "node %u is to be promoted%s", node->index, force ? " by force" : "");
+	node->promoting = true;
+	node->forced = force;
+	sink_promote(node->sink, force, node, promoted);
+}
+
+void node_promoted(struct node *node)
+{
+	struct simulation *sim = node->sim;
+
+	sim->promoted = true;
+	trace(sim, "node %u is primary from epoch %" PRIu64 " on", node->index, node->state.promoted_epoch);
+	check_promoted(sim, node->volume_list, &node->state);
+	model_rebase(&sim->models[node->index], node->volume_list);
+}
+
+static void init_disk(struct node *node, struct sim_disk *disk, uint64_t size, uint32_t align)
+{
+	struct rng *rng = &node->sim->rng;
+
+	sim_disk_init(disk, &node->sim->scheduler, rng, size, align);
+	disk->latency_min = rng_scale(rng, 2 * USEC, 100 * USEC);
+	disk->latency_max = disk->latency_min * rng_range(rng, 1, 20);
+	disk->stall = rng_chance(rng, 1, 2) ? (unsigned)rng_range(rng, 20, 400) : 0;
+	disk->has_zero = rng_chance(rng, 3, 4);
+	disk->has_unmap = disk->has_zero && rng_chance(rng, 3, 4);
+	disk->tells_holes = rng_chance(rng, 3, 4);
+}
+
+// Written as the daemon that makes a pair writes it: both slots alike.
+static void state_saved(void *user, int error)
+{
+	*(bool *)user = !error;
+}
+
+static void save_state(struct node *node)
+{
+	uint8_t encoded[STATE_ENCODED_MAX];
+	struct slots *slots = slots_new(&node->state_disk.disk, 0, STATE_SLOT_KIND);
+	bool saved = false;
+
+	if (!slots)
+		abort();
+	slots_save(slots, encoded, state_encode(&node->state, encoded), &saved, state_saved);
+	while (!saved && scheduler_step(&node->sim->scheduler))
+		;
+	slots_free(slots);
+}
+
+static void make_state(struct node *node)
+{
+	const struct plan *plan = &node->sim->plan;
+	struct pair_state *state = &node->state;
+	struct rng rng;
+
+	rng_seed(&rng, node->sim->seed ^ 0x70616972); // both nodes draw the same
+	draw_id(&rng, &state->pair);
+	draw_id(&rng, &state->lineage.generation);
+	state->role = node->index == 0 ? ROLE_PRIMARY : ROLE_STANDBY;
+	memset(state->peer_key, 0x40 + !node->index, sizeof(state->peer_key));
+	state->volume_count = plan->volume_count;
+	for (unsigned v = 0; v < plan->volume_count; v++) {
+		snprintf(state->volumes[v].name, sizeof(state->volumes[v].name), "v%u", v);
+		state->volumes[v].bytes = plan->volume_bytes[v];
+	}
+	save_state(node);
+}
+
+void node_init(struct node *node, struct simulation *sim, unsigned index)
+{
+	const struct plan *plan = &sim->plan;
+	uint32_t align = plan->align[index];
+
+	memset(node, 0, sizeof(*node));
+	node->sim = sim;
+	node->index = index;
+	node->host = &sim->network.hosts[index];
+	node->host->accept = listener_accept;
+	node->start.run = run_start;
+	node->finish.run = run_finish;
+	sim_clock_init(&node->clock, &sim->scheduler);
+	node->clock.wall = INT64_C(1700000000) * (int64_t)SEC + (int64_t)rng_below(&sim->rng, 10 * SEC);
+	node->clock.lateness = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, USEC, 20 * MSEC) : 0;
+	boot(node);
+	for (unsigned v = 0; v < plan->volume_count; v++) {
+		init_disk(node, &node->volumes[v], (plan->volume_bytes[v] + align - 1) / align * align, align);
+		node->volume_list[v] = &node->volumes[v];
+	}
+	init_disk(node, &node->state_disk, SLOTS_BYTES, 4096);
+	init_disk(node, &node->journal, plan->journal_bytes, 4096);
+	init_disk(node, &node->spill, plan->spill_bytes, 4096);
+	node->map_bytes = (source_map_bytes(plan->volume_count, plan->volume_bytes) + PAGE - 1) / PAGE * PAGE;
+	node->map = aligned_alloc(PAGE, node->map_bytes);
+	if (!node->map)
+		abort();
+	memset(node->map, 0, node->map_bytes);
+	node->map_former = allocate(node->map_bytes);
+	node->map_synced = allocate(node->map_bytes);
+	workload_init(&node->workload, node, plan->clients);
+	make_state(node);
+}
+
+void node_done(struct node *node)
+{
+	if (node_running(node)) {
+		workload_stop(&node->workload);
+		each_disk(node, LOSS_PROCESS);
+		sim_clock_crash(&node->clock);
+		network_crash(&node->sim->network, node->index, false);
+		forget_engine(node);
+	}
+	workload_done(&node->workload);
+	listener_clear(node);
+	for (unsigned v = 0; v < node->sim->plan.volume_count; v++)
+		sim_disk_done(&node->volumes[v]);
+	sim_disk_done(&node->state_disk);
+	sim_disk_done(&node->journal);
+	sim_disk_done(&node->spill);
+	sim_clock_done(&node->clock);
+	free(node->map);
+	free(node->map_former);
+	free(node->map_synced);
+}
+
+void node_snapshot_map(struct node *node)
+{
+	snapshot_map(node, node->map_former);
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a seed decides before its run begins. Which faults there are differs
+// from seed to seed: with all of them at once no run would come far.
+#include "simulation.h"
+
+#include <string.h>
+
+static void draw_volumes(struct plan *plan, struct rng *rng)
+{
+	static const unsigned counts[] = {1, 2, 2, 2, 2, 3};
+	static const uint32_t aligns[] = {512, 512, 4096, 1};
+
+	plan->volume_count = counts[rng_below(rng, 6)];
+	plan->grain_bytes = rng_chance(rng, 1, 6) ? 64 : 512;
+	plan->align[0] = aligns[rng_below(rng, 4)];
+	plan->align[1] = aligns[rng_below(rng, 4)];
+	for (unsigned v = 0; v < plan->volume_count; v++) {
+		uint64_t blocks = rng_scale(rng, 16, rng_chance(rng, 1, 8) ? 256 : 128);
+
+		plan->volume_bytes[v] = blocks * BLOCK_SIZE;
+		if (rng_chance(rng, 1, 3))
+			plan->volume_bytes[v] -=
+			        rng_range(rng, 1, BLOCK_SIZE / plan->grain_bytes - 1) * plan->grain_bytes;
+	}
+	plan->has_content = rng_chance(rng, 1, 2);
+	plan->seeded = plan->has_content ? (unsigned)rng_below(rng, 3) : 2 * (unsigned)rng_below(rng, 2);
+}
+
+static void draw_limits(struct plan *plan, struct rng *rng)
+{
+	static const uint64_t memory[] = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20};
+	static const uint64_t spill[] = {0, 16 << 10, 64 << 10, 256 << 10, 4 << 20};
+	static const uint64_t journal[] = {4 << 20, 4 << 20, 6 << 20, 16 << 20};
+
+	plan->rpo = rng_scale(rng, 20 * MSEC, 5 * SEC);
+	plan->bandwidth = rng_chance(rng, 1, 4) ? rng_scale(rng, 200 << 10, 16 << 20) : 0;
+	plan->capture_memory = memory[rng_below(rng, 5)];
+	plan->spill_bytes = spill[rng_below(rng, 5)];
+	plan->journal_bytes = journal[rng_below(rng, 4)];
+	plan->start_without_peer = rng_chance(rng, 1, 4);
+}
+
+static void draw_workload(struct plan *plan, struct rng *rng)
+{
+	plan->clients = (unsigned)rng_range(rng, 1, rng_chance(rng, 1, 4) ? CLIENTS_MAX : 5);
+	plan->think_max = rng_scale(rng, 20 * USEC, 40 * MSEC);
+	plan->hot_blocks = (unsigned)rng_scale(rng, 1, 32);
+	plan->grains_max = (unsigned)rng_scale(rng, 1, 32) * 512 / plan->grain_bytes;
+	plan->requests = rng_scale(rng, 60, 500);
+	plan->weights[0] = 20;
+	plan->weights[1] = (unsigned)rng_below(rng, 4);
+	plan->weights[2] = (unsigned)rng_below(rng, 8);
+	plan->weights[3] = (unsigned)rng_below(rng, 4);
+	plan->weights[4] = (unsigned)rng_below(rng, 4);
+	plan->weights[5] = (unsigned)rng_below(rng, 4);
+	plan->weights[6] = rng_chance(rng, 1, 2) ? (unsigned)rng_below(rng, 4) : 0;
+}
+
+static void draw_faults(struct plan *plan, struct rng *rng)
+{
+	static const unsigned often[FAULT_MAX] = {
+	        [FAULT_CUT] = 4,
+	        [FAULT_PARTITION] = 2,
+	        [FAULT_SLOW] = 2,
+	        [FAULT_CRASH_PRIMARY] = 2,
+	        [FAULT_CRASH_STANDBY] = 3,
+	        [FAULT_POWER_PRIMARY] = 1,
+	        [FAULT_POWER_STANDBY] = 3,
+	        [FAULT_RESTART_PRIMARY] = 1,
+	        [FAULT_REBOOT_PRIMARY] = 1,
+	        [FAULT_RESTART_STANDBY] = 1,
+	        [FAULT_PAUSE] = 1,
+	        [FAULT_LIMITS] = 1,
+	};
+
+	plan->fault_gap = rng_scale(rng, 5 * MSEC, 2 * SEC);
+	plan->probe = (unsigned)rng_range(rng, 1, 6);
+	plan->probe_steps = (unsigned)rng_scale(rng, 40, 1000);
+	if (rng_chance(rng, 1, 5))
+		return; // nothing goes wrong
+	for (unsigned i = 0; i < FAULT_MAX; i++)
+		plan->faults[i] = rng_chance(rng, 1, 2) ? often[i] : 0;
+	if (rng_chance(rng, 1, 8))
+		plan->faults[FAULT_VOLUME_ERRORS] = 2;
+	if (rng_chance(rng, 1, 8))
+		plan->faults[FAULT_DISK_FULL] = 2;
+	plan->promote = rng_chance(rng, 1, 4) ? (unsigned)rng_range(rng, 4, 16) : 0;
+}
+
+void plan_draw(struct plan *plan, struct rng *rng)
+{
+	memset(plan, 0, sizeof(*plan));
+	draw_volumes(plan, rng);
+	draw_limits(plan, rng);
+	draw_workload(plan, rng);
+	draw_faults(plan, rng);
+}

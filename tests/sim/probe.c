@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// At any moment, whatever the standby can be promoted to must be the content of
+// one cut: so a copy of it is promoted, and looked at.
+#include "common/slots.h"
+#include "memory.h"
+#include "simulation.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STEPS_MAX 200000
+
+struct copy {
+	struct rng rng;
+	struct scheduler scheduler;
+	struct sim_clock clock;
+	struct sim_disk volumes[MODEL_VOLUMES];
+	struct sim_disk *list[MODEL_VOLUMES];
+	struct sim_disk state, journal;
+	struct sink *sink;
+	bool opened, failed, finished;
+	int error;
+	struct error reason;
+};
+
+static uint64_t copy_random(void *user)
+{
+	return rng_next(&((struct copy *)user)->rng);
+}
+
+static void copy_event(void *user, enum sink_event event, uint64_t epoch, const char *text)
+{
+	struct copy *copy = user;
+
+	(void)epoch;
+	if (event != SINK_OPENED)
+		return;
+	copy->opened = true;
+	copy->failed = text != NULL;
+	if (text)
+		snprintf(copy->reason.text, sizeof(copy->reason.text), "%s", text);
+}
+
+static void copy_promoted(void *user, int error, const struct error *reason)
+{
+	struct copy *copy = user;
+
+	copy->finished = true;
+	copy->error = error;
+	if (error)
+		copy->reason = *reason;
+}
+
+static void copy_disk(struct copy *copy, struct sim_disk *to, struct sim_disk *from, enum sim_loss loss)
+{
+	sim_disk_init(to, &copy->scheduler, &copy->rng, from->disk.size, from->disk.align);
+	to->latency_min = 1;
+	to->latency_max = 1000;
+	sim_disk_clone(from, loss, to, &copy->rng);
+}
+
+static void copy_init(struct copy *copy, struct node *node, enum sim_loss loss)
+{
+	struct simulation *sim = node->sim;
+
+	memset(copy, 0, sizeof(*copy));
+	rng_seed(&copy->rng, rng_next(&sim->rng));
+	scheduler_init(&copy->scheduler, &copy->rng);
+	copy->scheduler.now = sim->scheduler.now;
+	sim_clock_init(&copy->clock, &copy->scheduler);
+	copy->clock.wall = node->clock.wall;
+	for (unsigned v = 0; v < sim->plan.volume_count; v++) {
+		copy_disk(copy, &copy->volumes[v], &node->volumes[v], loss);
+		copy->list[v] = &copy->volumes[v];
+	}
+	copy_disk(copy, &copy->state, &node->state_disk, loss);
+	copy_disk(copy, &copy->journal, &node->journal, loss);
+}
+
+static void copy_crash(struct copy *copy, unsigned volume_count)
+{
+	for (unsigned v = 0; v < volume_count; v++)
+		sim_disk_crash(&copy->volumes[v], LOSS_POWER);
+	sim_disk_crash(&copy->state, LOSS_POWER);
+	sim_disk_crash(&copy->journal, LOSS_POWER);
+}
+
+static void copy_done(struct copy *copy, unsigned volume_count)
+{
+	for (unsigned v = 0; v < volume_count; v++)
+		sim_disk_done(&copy->volumes[v]);
+	sim_disk_done(&copy->state);
+	sim_disk_done(&copy->journal);
+	sim_clock_done(&copy->clock);
+	scheduler_done(&copy->scheduler);
+}
+
+static int copy_state(const struct copy *copy, struct pair_state *state)
+{
+	uint8_t *area = resize(NULL, SLOTS_BYTES);
+	const void *payload;
+	size_t length;
+	bool damaged;
+	struct error err;
+	int rc;
+
+	sim_disk_read(&copy->state, 0, area, SLOTS_BYTES);
+	rc = slots_pick(area, STATE_SLOT_KIND, &payload, &length, &damaged);
+	if (!rc)
+		rc = state_decode(payload, length, state, &err);
+	free(area);
+	return rc;
+}
+
+static void run_until(struct copy *copy, const bool *flag)
+{
+	uint64_t limit = copy->scheduler.steps + STEPS_MAX;
+
+	while (!*flag && copy->scheduler.steps < limit && scheduler_step(&copy->scheduler))
+		;
+}
+
+static void copy_promote(struct simulation *sim, struct copy *copy)
+{
+	struct sink_config config = {
+	        .clock = &copy->clock.clock,
+	        .volume_count = sim->plan.volume_count,
+	        .state = &copy->state.disk,
+	        .journal = &copy->journal.disk,
+	        .apply_memory = 1 << 20,
+	        .random = copy_random,
+	        .event = copy_event,
+	        .user = copy,
+	};
+
+	for (unsigned v = 0; v < sim->plan.volume_count; v++)
+		config.volumes[v] = &copy->volumes[v].disk;
+	copy->sink = sink_new(&config);
+	if (!copy->sink)
+		abort();
+	sink_start(copy->sink);
+	run_until(copy, &copy->opened);
+	if (copy->opened && !copy->failed) {
+		sink_promote(copy->sink, true, copy, copy_promoted);
+		run_until(copy, &copy->finished);
+	}
+	copy_crash(copy, sim->plan.volume_count);
+	sim_clock_crash(&copy->clock);
+	sink_free(copy->sink);
+}
+
+void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, const struct pair_state *state)
+{
+	struct model *model = &sim->models[0];
+	uint64_t claimed = sim->nodes[1].durable_claimed;
+	char why[512];
+
+	if (state->promoted_epoch < claimed)
+		violate(sim, "G3: promoted at epoch %" PRIu64 ", but epoch %" PRIu64 " was called durable",
+		        state->promoted_epoch, claimed);
+	else if (!model_check_cut(model, volumes, state->promoted_epoch, why, sizeof(why)))
+		violate(sim, "G1: promoted at epoch %" PRIu64 ": %s", state->promoted_epoch, why);
+	else if (!model_check_prefix(model, volumes, why, sizeof(why)))
+		violate(sim, "G2: promoted at epoch %" PRIu64 ": %s", state->promoted_epoch, why);
+}
+
+static void judge(struct simulation *sim, struct copy *copy)
+{
+	const struct node *node = &sim->nodes[1];
+	struct pair_state state;
+
+	if (!copy->opened)
+		violate(sim, "G10: recovery of the standby does not end");
+	else if (copy->failed)
+		violate(sim, "G10: the standby cannot be opened: %s", copy->reason.text);
+	else if (!copy->finished)
+		violate(sim, "G10: promotion of the standby does not end");
+	else if (copy->error == -EPERM && node->promotable)
+		violate(sim, "G1: the standby cannot be promoted: %s", copy->reason.text);
+	else if (copy->error && copy->error != -EPERM)
+		violate(sim, "G10: promotion of the standby: %s", copy->reason.text);
+	else if (copy_state(copy, &state))
+		violate(sim, "G10: the state of the promoted standby cannot be read");
+	else if (!copy->error && state.role != ROLE_PRIMARY)
+		violate(sim, "G5: the promotion was not durable");
+	else if (!copy->error)
+		check_promoted(sim, copy->list, &state);
+}
+
+static void misuse(struct simulation *sim, struct copy *copy)
+{
+	for (unsigned v = 0; v < sim->plan.volume_count; v++)
+		if (copy->volumes[v].misused)
+			violate(sim, "copy of volume %u: %s", v, copy->volumes[v].misused);
+	if (copy->state.misused || copy->journal.misused)
+		violate(sim, "copy of state or journal: %s",
+		        copy->state.misused ? copy->state.misused : copy->journal.misused);
+}
+
+void probe(struct simulation *sim, enum sim_loss loss)
+{
+	struct copy *copy = resize(NULL, sizeof(*copy));
+	struct pair_state state;
+
+	if (sim->promoted || sim->violated)
+		goto out;
+	sim->probes++;
+	copy_init(copy, &sim->nodes[1], loss);
+	if (copy_state(copy, &state)) {
+		violate(sim, "G10: the state of the standby cannot be read");
+	} else if (state.role == ROLE_PRIMARY) {
+		check_promoted(sim, copy->list, &state);
+	} else {
+		copy_promote(sim, copy);
+		judge(sim, copy);
+		misuse(sim, copy);
+	}
+	copy_done(copy, sim->plan.volume_count);
+out:
+	free(copy);
+}

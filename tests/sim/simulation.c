@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "simulation.h"
+
+#include "memory.h"
+#include "stamp.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STEPS_MAX 400000
+#define BUSY_MAX (600 * SEC) // of virtual time, while the application works
+#define HEAL_MAX (900 * SEC) // and after it has ended
+#define POLL (100 * MSEC)
+
+void violate(struct simulation *sim, const char *format, ...)
+{
+	va_list args;
+
+	if (sim->violated)
+		return;
+	sim->violated = true;
+	va_start(args, format);
+	vsnprintf(sim->violation, sizeof(sim->violation), format, args);
+	va_end(args);
+	trace(sim, "VIOLATION %s", sim->violation);
+}
+
+void trace(struct simulation *sim, const char *format, ...)
+{
+	va_list args;
+
+	if (!sim->trace)
+		return;
+	printf("%7" PRIu64 " %12.6f ", sim->scheduler.steps, (double)sim->scheduler.now / 1e9);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
+struct model *model_of(const struct node *node)
+{
+	return &node->sim->models[node->index];
+}
+
+static void frame_sent(void *user, unsigned host, const struct frame *frame)
+{
+	struct simulation *sim = user;
+	struct node *node = &sim->nodes[host];
+	struct wire_epoch epoch;
+
+	trace(sim, "node %u sends %s %u bytes", host, frame_type_name(frame->type), frame->length);
+	if (frame->type == FRAME_DURABLE && wire_get_epoch(frame, &epoch) == 0 && epoch.epoch > node->durable_claimed)
+		node->durable_claimed = epoch.epoch;
+	if (frame->type == FRAME_COMPARE)
+		node->compares++;
+	if (frame->type == FRAME_WELCOME) {
+		struct wire_welcome *welcome = allocate(sizeof(*welcome));
+
+		if (wire_get_welcome(frame, welcome) == 0 && welcome->hello.role == ROLE_STANDBY &&
+		    welcome->hello.epoch > node->durable_claimed)
+			node->durable_claimed = welcome->hello.epoch;
+		free(welcome);
+	}
+}
+
+static void frame_arrived(void *user, unsigned host, const struct frame *frame)
+{
+	struct simulation *sim = user;
+	struct node *node = &sim->nodes[host];
+
+	trace(sim, "node %u gets %s", host, frame_type_name(frame->type));
+	if (frame->type == FRAME_WELCOME) {
+		struct wire_welcome *welcome = allocate(sizeof(*welcome));
+
+		if (wire_get_welcome(frame, welcome) == 0 &&
+		    lineage_judge(node->state.role, &node->state.lineage, welcome->hello.role,
+		                  &welcome->hello.lineage) == VERDICT_FENCED)
+			node->told_newer = true;
+		free(welcome);
+	}
+}
+
+// Content that was there before: on the primary, and perhaps on the standby,
+// alike or not.
+static void preset(struct simulation *sim)
+{
+	const struct plan *plan = &sim->plan;
+	struct model *model = &sim->models[0];
+	uint8_t grain[512];
+
+	for (unsigned v = 0; v < plan->volume_count; v++) {
+		uint32_t number =
+		        plan->has_content ? model_submit(model, WRITE_DATA, v, 0, model->grain_count[v], true) : 0;
+		uint64_t hole = rng_below(&sim->rng, model->grain_count[v]); // nothing there up to here
+
+		if (number)
+			model_complete(model, number, false, 0); // holds where it is found below
+		for (uint64_t i = 0; i < model->grain_count[v]; i++) {
+			uint64_t offset = i * plan->grain_bytes;
+
+			stamp_fill(grain, plan->grain_bytes, number, v, i);
+			if (number && i >= hole)
+				sim_disk_preset(&sim->nodes[0].volumes[v], offset, grain, plan->grain_bytes);
+			if (plan->seeded == 1 && i >= hole && !rng_chance(&sim->rng, 1, 100))
+				sim_disk_preset(&sim->nodes[1].volumes[v], offset, grain, plan->grain_bytes);
+			if (plan->seeded == 2 && rng_chance(&sim->rng, 1, 16)) {
+				stamp_fill(grain, plan->grain_bytes, 0x7fffffff, v, i);
+				sim_disk_preset(&sim->nodes[1].volumes[v], offset, grain, plan->grain_bytes);
+			}
+		}
+	}
+	model_rebase(model, sim->nodes[0].volume_list);
+}
+
+static void check_disks(struct simulation *sim)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct node *node = &sim->nodes[i];
+		struct sim_disk *all[MODEL_VOLUMES + 3] = {&node->state_disk, &node->journal, &node->spill};
+
+		for (unsigned v = 0; v < sim->plan.volume_count; v++)
+			all[3 + v] = &node->volumes[v];
+		for (unsigned d = 0; d < 3 + sim->plan.volume_count; d++)
+			if (all[d]->misused)
+				violate(sim, "disk %u of node %u: %s", d, i, all[d]->misused);
+	}
+	if (sim->network.misused)
+		violate(sim, "network: %s", sim->network.misused);
+}
+
+static void check_fence(struct simulation *sim)
+{
+	struct node *old = &sim->nodes[0];
+	struct source_status status;
+
+	if (!old->told_newer || !old->source)
+		return;
+	source_status(old->source, &status);
+	if (status.serving || old->serving)
+		violate(sim, "G5: node 0 serves though it was told of a newer generation");
+}
+
+// The lag that is reported is never less than what a disaster would lose.
+static void check_lag(struct simulation *sim)
+{
+	struct node *node = &sim->nodes[0];
+	struct source_status *status;
+	uint64_t oldest, age;
+
+	if (!node->source || node->stopping || sim->promoted)
+		return;
+	oldest = model_oldest_behind(model_of(node), sim->nodes[1].durable_claimed);
+	if (oldest == NEVER)
+		return;
+	status = resize(NULL, sizeof(*status));
+	source_status(node->source, status);
+	age = sim->scheduler.now - oldest;
+	if (status->lag < age)
+		violate(sim, "lag: node 0 says %" PRIu64 " ns, a write acknowledged %" PRIu64 " ns ago is not durable",
+		        status->lag, age);
+	free(status);
+}
+
+static bool alike(struct simulation *sim)
+{
+	uint8_t pages[2][PAGE];
+
+	for (unsigned v = 0; v < sim->plan.volume_count; v++) {
+		for (uint64_t at = 0; at < sim->plan.volume_bytes[v]; at += PAGE) {
+			uint64_t length = sim->plan.volume_bytes[v] - at < PAGE ? sim->plan.volume_bytes[v] - at : PAGE;
+
+			sim_disk_read(&sim->nodes[0].volumes[v], at, pages[0], length);
+			sim_disk_read(&sim->nodes[1].volumes[v], at, pages[1], length);
+			if (memcmp(pages[0], pages[1], length)) {
+				violate(sim, "G4: nothing is behind, but volume %u differs in block %" PRIu64, v,
+				        at / PAGE);
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
+static bool in_step(struct simulation *sim)
+{
+	struct node *primary = &sim->nodes[0], *standby = &sim->nodes[1];
+	struct source_status *source = resize(NULL, sizeof(*source));
+	struct sink_status *sink = resize(NULL, sizeof(*sink));
+	bool all = false;
+
+	if (primary->source && standby->sink && standby->opened && primary->serving) {
+		source_status(primary->source, source);
+		sink_status(standby->sink, sink);
+		all = source->state == SOURCE_STATE_REPLICATING && source->connected && !source->lag &&
+		      !source->bytes_behind && !source->syncing && sink->promotable && sink->applied == sink->durable;
+		for (unsigned v = 0; v < sim->plan.volume_count; v++)
+			all = all && !source->volume_dirty[v];
+	}
+	free(source);
+	free(sink);
+	return all;
+}
+
+static void stuck(struct simulation *sim)
+{
+	struct node *primary = &sim->nodes[0], *standby = &sim->nodes[1];
+	struct source_status *source = allocate(sizeof(*source));
+	struct sink_status *sink = allocate(sizeof(*sink));
+
+	if (primary->source)
+		source_status(primary->source, source);
+	if (standby->sink && standby->opened)
+		sink_status(standby->sink, sink);
+	violate(sim,
+	        "G4: the nodes do not come together: source %d serving %d state %d reason %s connected %d open %" PRIu64
+	        " durable %" PRIu64 " lag %" PRIu64 " behind %" PRIu64 "; sink %d opened %d failed %s durable %" PRIu64
+	        " applied %" PRIu64 " promotable %d",
+	        primary->source != NULL, primary->serving, (int)source->state, source->reason ? source->reason : "none",
+	        source->connected, source->open, source->durable, source->lag, source->bytes_behind,
+	        standby->sink != NULL, standby->opened, sink->failed ? sink->failed : "no", sink->durable,
+	        sink->applied, sink->promotable);
+	free(source);
+	free(sink);
+}
+
+// After a promotion: the old primary has learned of it, the new one serves.
+static bool settled(struct simulation *sim)
+{
+	return sim->nodes[0].source && sim->nodes[0].fenced && sim->nodes[1].source && sim->nodes[1].serving;
+}
+
+static bool over(struct simulation *sim)
+{
+	char why[512];
+
+	if (!workload_idle(&sim->nodes[0].workload) || !workload_idle(&sim->nodes[1].workload))
+		return false;
+	if (!sim->promoted) {
+		if (!in_step(sim))
+			return false;
+		if (alike(sim) && !model_check_now(&sim->models[0], sim->nodes[1].volume_list, why, sizeof(why)))
+			violate(sim, "G4: in step, but %s", why);
+		probe(sim, LOSS_POWER);
+		return true;
+	}
+	if (!settled(sim))
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		if (!model_check_now(&sim->models[i], sim->nodes[i].volume_list, why, sizeof(why)))
+			violate(sim, "content of node %u: %s", i, why);
+	return true;
+}
+
+static void run_poll(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, poll));
+
+	// What a disk error has stopped, an administrator starts again.
+	for (unsigned i = 0; i < 2; i++) {
+		struct node *node = &sim->nodes[i];
+
+		if (node->sink && node->opened && !node->stopping && sim->errors) {
+			struct sink_status *status = resize(NULL, sizeof(*status));
+
+			sink_status(node->sink, status);
+			if (status->failed)
+				node_restart(node, false);
+			free(status);
+		}
+	}
+	scheduler_add(&sim->scheduler, event, POLL);
+}
+
+static void after_step(struct simulation *sim)
+{
+	check_disks(sim);
+	check_fence(sim);
+	if (sim->probe_due || rng_chance(&sim->rng, 1, sim->plan.probe_steps)) {
+		sim->probe_due = false;
+		check_lag(sim);
+		probe(sim, rng_chance(&sim->rng, 1, 2) ? LOSS_POWER : LOSS_PROCESS);
+	}
+}
+
+static void setup(struct simulation *sim)
+{
+	plan_draw(&sim->plan, &sim->rng);
+	scheduler_init(&sim->scheduler, &sim->rng);
+	network_init(&sim->network, &sim->scheduler, &sim->rng);
+	sim->network.sent = frame_sent;
+	sim->network.arrived = frame_arrived;
+	sim->network.user = sim;
+	for (unsigned i = 0; i < 2; i++)
+		model_init(&sim->models[i], sim->plan.grain_bytes, sim->plan.volume_count, sim->plan.volume_bytes,
+		           &sim->sequence, i ? 0x40000000 : 1);
+	for (unsigned i = 0; i < 2; i++)
+		node_init(&sim->nodes[i], sim, i);
+	preset(sim);
+	faults_start(sim);
+	sim->poll.run = run_poll;
+	scheduler_add(&sim->scheduler, &sim->poll, POLL);
+	node_start_later(&sim->nodes[0], rng_below(&sim->rng, 10 * MSEC));
+	node_start_later(&sim->nodes[1], rng_below(&sim->rng, 10 * MSEC));
+}
+
+static void run(struct simulation *sim)
+{
+	uint64_t heal_at = 0;
+
+	while (!sim->violated) {
+		uint64_t now = sim->scheduler.now;
+
+		if (!sim->healing && (sim->requests >= sim->plan.requests || now > BUSY_MAX)) {
+			trace(sim, "everything is mended");
+			sim->healing = true;
+			heal_at = now;
+			faults_heal(sim);
+		}
+		if (sim->healing && over(sim))
+			return;
+		if (sim->healing && now > heal_at + HEAL_MAX)
+			stuck(sim);
+		else if (sim->scheduler.steps > STEPS_MAX)
+			violate(sim, "the run does not end");
+		else if (!scheduler_step(&sim->scheduler))
+			violate(sim, "nothing is pending");
+		else
+			after_step(sim);
+	}
+}
+
+static void teardown(struct simulation *sim)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		node_done(&sim->nodes[i]);
+		model_done(&sim->models[i]);
+	}
+	network_done(&sim->network);
+	scheduler_done(&sim->scheduler);
+}
+
+bool simulate(uint64_t seed, bool tracing, char *violation, size_t size, uint64_t *steps)
+{
+	struct simulation *sim = allocate(sizeof(*sim));
+	bool clean;
+
+	sim->seed = seed;
+	sim->trace = tracing;
+	rng_seed(&sim->rng, seed);
+	setup(sim);
+	run(sim);
+	clean = !sim->violated;
+	snprintf(violation, size, "%s", sim->violation);
+	*steps = sim->scheduler.steps;
+	teardown(sim);
+	free(sim);
+	return clean;
+}

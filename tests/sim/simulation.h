@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run: two nodes, the network between them, the application on the primary,
+// and the faults, all drawn from one seed.
+#ifndef STEAD_SIM_SIMULATION_H
+#define STEAD_SIM_SIMULATION_H
+
+#include "model.h"
+#include "network.h"
+#include "node.h"
+#include "rng.h"
+#include "scheduler.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum fault {
+	FAULT_CUT,
+	FAULT_PARTITION,
+	FAULT_SLOW,
+	FAULT_CRASH_PRIMARY,
+	FAULT_CRASH_STANDBY,
+	FAULT_POWER_PRIMARY,
+	FAULT_POWER_STANDBY,
+	FAULT_RESTART_PRIMARY, // asked to stop
+	FAULT_REBOOT_PRIMARY, // asked to stop, then the power goes
+	FAULT_RESTART_STANDBY,
+	FAULT_VOLUME_ERRORS,
+	FAULT_DISK_FULL,
+	FAULT_PAUSE,
+	FAULT_LIMITS,
+	FAULT_MAX,
+};
+
+// What the seed decided before the run begins.
+struct plan {
+	unsigned volume_count;
+	uint64_t volume_bytes[MODEL_VOLUMES];
+	unsigned grain_bytes;
+	uint32_t align[2];
+	uint64_t rpo;
+	uint64_t bandwidth;
+	uint64_t capture_memory;
+	uint64_t spill_bytes;
+	uint64_t journal_bytes;
+	bool start_without_peer;
+	unsigned seeded; // standby's volumes at the begin: 0 blank, 1 alike but for some blocks, 2 garbage
+	bool has_content; // primary's volumes at the begin
+
+	unsigned clients;
+	uint64_t think_max; // ns
+	unsigned hot_blocks;
+	unsigned grains_max; // of most requests
+	unsigned weights[8]; // by kind of request, see workload.c
+	uint64_t requests; // until the run ends
+
+	unsigned faults[FAULT_MAX]; // weights; 0: never
+	uint64_t fault_gap; // ns, mean
+	unsigned promote; // one in so many faults is a promotion; 0: never
+	unsigned probe; // one in so many events of the standby is probed
+	unsigned probe_steps; // one in so many steps
+};
+
+struct simulation {
+	uint64_t seed;
+	bool trace;
+	struct rng rng;
+	struct plan plan;
+	struct scheduler scheduler;
+	struct network network;
+	struct node nodes[2];
+	struct model models[2]; // by node
+	uint64_t sequence; // of moments
+
+	unsigned primary; // node that holds the truth
+	bool promoted; // the standby has become a primary
+	bool contact; // the old primary was told so
+	bool healing; // no faults, no requests, waiting for both to be alike
+	bool errors; // a disk has failed something
+	uint64_t requests;
+	uint64_t probes;
+
+	struct event fault, poll;
+	struct event repair; // ends the fault that lasts
+	bool probe_due;
+
+	bool violated;
+	char violation[1024];
+};
+
+// Whether the run was without a violation.
+bool simulate(uint64_t seed, bool trace, char *violation, size_t size, uint64_t *steps);
+
+void violate(struct simulation *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void trace(struct simulation *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+struct simulation *simulation_of(const struct node *node);
+struct model *model_of(const struct node *node);
+
+void plan_draw(struct plan *plan, struct rng *rng);
+
+// probe.c: promotes a copy of the standby as it would be after a crash, and checks what comes out.
+void probe(struct simulation *sim, enum sim_loss loss);
+
+// Whether the volumes are what a promotion with this state may have made.
+void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, const struct pair_state *state);
+
+// faults.c
+void faults_start(struct simulation *sim);
+void faults_heal(struct simulation *sim);
+
+#endif
