@@ -300,7 +300,7 @@ static uint64_t percentile(const struct writer *writers, unsigned count, double 
 
 	for (unsigned i = 0; i < count; i++)
 		total += writers[i].acked;
-	for (unsigned bucket = 0; bucket < LATENCY_BUCKETS; bucket++) {
+	for (unsigned bucket = 8; bucket < LATENCY_BUCKETS; bucket++) {
 		for (unsigned i = 0; i < count; i++)
 			seen += writers[i].latency[bucket];
 		if (total && (double)seen >= share * (double)total)
