@@ -25,7 +25,8 @@ struct early {
 	uint64_t spill_bytes, spill_next; // offsets
 	void (*idle)(void *user);
 	void *user;
-	unsigned spilling, stale; // writes under way: in all, and of epochs before
+	unsigned spilling, stale; // writes under way: in all, and of dropped extents
+	uint64_t spilling_bytes;
 	bool spill_failed;
 	struct slot *slots;
 	size_t slot_count, slots_used; // a power of two; including dropped ones
@@ -142,6 +143,7 @@ static void spilled(struct disk_io *io, int error)
 	struct early *early = extent->early;
 
 	early->spilling--;
+	early->spilling_bytes -= extent->count * BLOCK_SIZE;
 	if (extent->dropped) {
 		early->stale--;
 		free_extent(extent);
@@ -162,7 +164,7 @@ static void spilled(struct disk_io *io, int error)
 static void spill_some(struct early *early)
 {
 	while (!TAILQ_EMPTY(&early->queue) && early->spilling < SPILLS_MAX && !early->stale && !early->spill_failed &&
-	       early->memory_used > early->memory_bytes / 4) {
+	       early->memory_used - early->spilling_bytes > early->memory_bytes / 4) {
 		struct early_extent *extent = TAILQ_FIRST(&early->queue);
 		uint64_t bytes = extent->count * BLOCK_SIZE;
 
@@ -184,6 +186,7 @@ static void spill_some(struct early *early)
 		        .done = spilled,
 		};
 		early->spilling++;
+		early->spilling_bytes += bytes;
 		disk_submit(early->spill, &extent->io);
 	}
 }
