@@ -34,7 +34,7 @@ enum verdict {
 	VERDICT_FENCED, // the peer was promoted over us: stop serving
 	VERDICT_PEER_FENCED, // we were promoted over the peer: it must stop serving
 	VERDICT_SPLIT_BRAIN, // both are primary, neither descends from the other
-	VERDICT_UNRELATED, // no common generation
+	VERDICT_UNRELATED, // not both primary, and neither descends from the other
 	VERDICT_NO_PRIMARY, // both are standby
 };
 

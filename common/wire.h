@@ -202,7 +202,9 @@ int frame_check(const uint8_t *bytes, size_t length, struct frame *frame);
 uint64_t frame_checksum(const struct frame *frame); // as stored in its header
 
 // Bodies. put returns the length; the buffer holds at least WIRE_BODY_MAX. get
-// returns 0 or -EBADMSG.
+// returns 0 or -EBADMSG; those of HELLO, WELCOME and JOIN also -EPROTONOSUPPORT
+// for a peer with no version in common, with version_min and version_max filled
+// in and nothing else.
 #define WIRE_BODY_MAX 4096
 size_t wire_put_hello(uint8_t *body, const struct wire_hello *hello);
 size_t wire_put_welcome(uint8_t *body, const struct wire_welcome *welcome);
