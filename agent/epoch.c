@@ -167,8 +167,10 @@ void epoch_consider(struct source *source)
 	if (!session_ready(source) || source->paused || source->stopping || source->capturing.number ||
 	    source->merging || source->rejected)
 		return;
-	// A full sync needs no set, and its end is waited for.
-	if (source->plan == PLAN_FULL_SYNC ? source->sent_count > 0 : !free_set)
+	// What is not an epoch of changes is waited for; a full sync needs no set.
+	if (source->plan != PLAN_CHANGES && source->sent_count)
+		return;
+	if (source->plan != PLAN_FULL_SYNC && !free_set)
 		return;
 	if (source->plan == PLAN_CHANGES) {
 		if (set_empty(&source->map, source->open))
