@@ -19,7 +19,7 @@ enum {
 	AT_ROLE = 4,
 	AT_PAUSED = 5,
 	AT_CONSISTENT = 6,
-	AT_RESERVED = 7,
+	AT_FENCED = 7,
 	AT_PAIR = 8,
 	AT_SYNC_VOLUME = 72,
 	AT_SYNC_BLOCK = 80,
@@ -54,6 +54,7 @@ static struct pair_state large_state(void)
 
 	state.role = ROLE_PRIMARY;
 	state.paused = true;
+	state.fenced = true;
 	state.consistent = true;
 	memset(state.sync.bytes, 6, sizeof(state.sync.bytes));
 	state.sync_volume = 31;
@@ -101,6 +102,7 @@ static void round_trip(const struct pair_state *before)
 	assert_memory_equal(&after.sync, &before->sync, sizeof(after.sync));
 	assert_int_equal(after.role, before->role);
 	assert_int_equal(after.paused, before->paused);
+	assert_int_equal(after.fenced, before->fenced);
 	assert_int_equal(after.consistent, before->consistent);
 	assert_int_equal(after.sync_volume, before->sync_volume);
 	assert_int_equal(after.sync_block, before->sync_block);
@@ -168,7 +170,7 @@ static void test_each_field_is_checked(void **unused)
 	        DEFECT(AT_ROLE, "\3", "role is 3"),
 	        DEFECT(AT_PAUSED, "\2", "flag"),
 	        DEFECT(AT_CONSISTENT, "\xff", "flag"),
-	        DEFECT(AT_RESERVED, "\1", "flag"),
+	        DEFECT(AT_FENCED, "\2", "flag"),
 	        DEFECT(AT_PAIR, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "pair id"),
 	        DEFECT(AT_SYNC_VOLUME, "\3", "sync cursor (volume 3, block 0)"),
 	        DEFECT(AT_SYNC_VOLUME, "\2\0\0\0\0\0\0\0\1", "sync cursor (volume 2, block 1)"),
