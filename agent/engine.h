@@ -7,7 +7,7 @@
 //   capture.c    reading frozen blocks, and the gate that writes pass
 //   epoch.c      cut, widen, durable, rejoin
 //   shipper.c    the walk over an epoch, in parcels
-//   session.c    the conversation with the standby
+//   uplink.c     the conversation with the standby
 #ifndef STEAD_ENGINE_H
 #define STEAD_ENGINE_H
 
@@ -154,7 +154,7 @@ struct source {
 	struct position marked_sent, marked; // full sync: asked for, confirmed
 	bool blank[VOLUMES_MAX]; // the standby's volume holds nothing
 
-	// session.c
+	// uplink.c
 	enum session_state session;
 	struct channel *channel;
 	char peer[80];
@@ -218,15 +218,15 @@ void shipper_init(struct source *source);
 void shipper_free(struct source *source);
 void shipper_sync_progress(const struct source *source, uint64_t *done, uint64_t *total);
 
-// session.c
-void session_start(struct source *source);
-void session_stop(struct source *source);
-void session_free(struct source *source);
-void session_tick(struct source *source);
-void session_lost(struct source *source, const char *why);
-bool session_ready(const struct source *source);
+// uplink.c
+void uplink_start(struct source *source);
+void uplink_stop(struct source *source);
+void uplink_free(struct source *source);
+void uplink_tick(struct source *source);
+void uplink_lost(struct source *source, const char *why);
+bool uplink_ready(const struct source *source);
 // Sends a frame without content; body is copied.
-void session_send(struct source *source, enum frame_type type, const void *body, size_t length);
+void uplink_send(struct source *source, enum frame_type type, const void *body, size_t length);
 
 // source.c
 uint64_t source_lag(struct source *source); // ns

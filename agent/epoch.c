@@ -164,7 +164,7 @@ void epoch_consider(struct source *source)
 	struct change_set *free_set = map_free_set(&source->map);
 	uint64_t when = source->not_before;
 
-	if (!session_ready(source) || source->paused || source->stopping || source->capturing.number ||
+	if (!uplink_ready(source) || source->paused || source->stopping || source->capturing.number ||
 	    source->merging || source->rejected)
 		return;
 	// What is not an epoch of changes is waited for; a full sync needs no set.
@@ -227,8 +227,8 @@ void epoch_widen(struct source *source, const char *code, const char *why)
 
 	if (!number)
 		return;
-	if (source->capturing.begun && session_ready(source))
-		session_send(source, FRAME_ABORT, body, wire_put_epoch(body, &abort));
+	if (source->capturing.begun && uplink_ready(source))
+		uplink_send(source, FRAME_ABORT, body, wire_put_epoch(body, &abort));
 	if (code)
 		back_off(source, code);
 	give_up_capture(source);
@@ -289,7 +289,7 @@ void epoch_durable(struct source *source, uint64_t number)
 	for (unsigned i = 0; i < source->sent_count; i++)
 		known |= source->sent[i].number == number;
 	if (!known) {
-		session_lost(source, "the standby acknowledged an epoch that is not on its way");
+		uplink_lost(source, "the standby acknowledged an epoch that is not on its way");
 		return;
 	}
 	while (source->sent_count && source->sent[0].number <= number) {

@@ -188,7 +188,7 @@ void shipper_differ(struct source *source, const struct wire_differ *differ)
 	struct parcel *parcel = TAILQ_FIRST(&source->comparing);
 
 	if (!parcel || parcel->blocks != differ->block_count) {
-		session_lost(source, "the standby answered a comparison that was not asked for");
+		uplink_lost(source, "the standby answered a comparison that was not asked for");
 		return;
 	}
 	TAILQ_REMOVE(&source->comparing, parcel, waiting);
@@ -449,7 +449,7 @@ static void begin(struct source *source)
 	uint8_t body[WIRE_BODY_MAX];
 
 	epoch->begun = true;
-	session_send(source, FRAME_BEGIN, body, wire_put_begin(body, &frame));
+	uplink_send(source, FRAME_BEGIN, body, wire_put_begin(body, &frame));
 }
 
 static void end(struct source *source)
@@ -457,13 +457,13 @@ static void end(struct source *source)
 	struct wire_end frame = {.epoch = source->capturing.number};
 	uint8_t body[WIRE_BODY_MAX];
 
-	session_send(source, FRAME_END, body, wire_put_end(body, &frame));
+	uplink_send(source, FRAME_END, body, wire_put_end(body, &frame));
 	epoch_captured(source);
 }
 
 void shipper_pump(struct source *source)
 {
-	if (!source->capturing.number || !session_ready(source) || source->pumping || source->stopping)
+	if (!source->capturing.number || !uplink_ready(source) || source->pumping || source->stopping)
 		return;
 	source->pumping = true;
 	if (!source->capturing.begun)
@@ -472,7 +472,7 @@ void shipper_pump(struct source *source)
 		if (!fill_parcel(source))
 			break;
 	source->pumping = false;
-	if (source->capturing.number && session_ready(source) && at_end(source) && TAILQ_EMPTY(&source->parcels))
+	if (source->capturing.number && uplink_ready(source) && at_end(source) && TAILQ_EMPTY(&source->parcels))
 		end(source);
 }
 
@@ -509,11 +509,11 @@ void shipper_mark(struct source *source)
 	uint8_t body[WIRE_BODY_MAX];
 
 	if (!source->capturing.number || source->capturing.kind != EPOCH_DIRECT || !source->capturing.begun ||
-	    !session_ready(source) || !same_position(source->marked, source->marked_sent) ||
+	    !uplink_ready(source) || !same_position(source->marked, source->marked_sent) ||
 	    same_position(to, source->marked))
 		return;
 	source->marked_sent = to;
-	session_send(source, FRAME_MARK, body, wire_put_mark(body, &mark));
+	uplink_send(source, FRAME_MARK, body, wire_put_mark(body, &mark));
 }
 
 static void paced(struct timer *timer)

@@ -66,7 +66,7 @@ static void tick(struct timer *timer)
 	meter_tick(&source->changed);
 	meter_tick(&source->shipped);
 	shipper_trim(source);
-	session_tick(source);
+	uplink_tick(source);
 }
 
 static void finish_requests(struct timer *timer)
@@ -151,7 +151,7 @@ void source_start(struct source *source)
 	if (source->map_damaged)
 		source_tell(source, SOURCE_MAP_DAMAGED, 0, "parts of the change map are damaged and count as changed");
 	clock_set(source->clock, &source->tick, clock_now(source->clock) + TICK);
-	session_start(source);
+	uplink_start(source);
 }
 
 void source_free(struct source *source)
@@ -167,7 +167,7 @@ void source_free(struct source *source)
 	clock_cancel(source->clock, &source->stop_timer);
 	TAILQ_FOREACH(request, &source->changes, changes)
 	free(request->bounce);
-	session_free(source);
+	uplink_free(source);
 	capture_free(source);
 	shipper_free(source);
 	if (source->early)
@@ -219,7 +219,7 @@ void source_stop(struct source *source, void (*stopped)(void *user), void *user)
 	clock_cancel(source->clock, &source->tick);
 	clock_cancel(source->clock, &source->cut_timer);
 	clock_cancel(source->clock, &source->pace);
-	session_stop(source);
+	uplink_stop(source);
 	// Not from within this call.
 	source->stop_timer.fire = check_stopped;
 	clock_set(source->clock, &source->stop_timer, 0);
@@ -294,7 +294,7 @@ static const char *reason_of(const struct source *source)
 		return NULL;
 	if (source->paused)
 		return "paused";
-	if (!session_ready(source))
+	if (!uplink_ready(source))
 		return "link-down";
 	return source->trouble;
 }
@@ -315,7 +315,7 @@ void source_status(struct source *source, struct source_status *status)
 	*status = (struct source_status){
 	        .state = state_of(source),
 	        .reason = reason_of(source),
-	        .connected = session_ready(source),
+	        .connected = uplink_ready(source),
 	        .serving = source->serving,
 	        .open = source->map.cut + 1,
 	        .durable = source->durable,

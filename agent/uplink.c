@@ -22,7 +22,7 @@ struct note {
 	uint8_t body[];
 };
 
-bool session_ready(const struct source *source)
+bool uplink_ready(const struct source *source)
 {
 	return source->session == SESSION_READY;
 }
@@ -39,12 +39,12 @@ static void note_done(struct message *message)
 		source_check_stopped(source);
 }
 
-void session_send(struct source *source, enum frame_type type, const void *body, size_t length)
+void uplink_send(struct source *source, enum frame_type type, const void *body, size_t length)
 {
 	struct note *note = malloc(sizeof(*note) + length);
 
 	if (!note) {
-		session_lost(source, "no memory for a message");
+		uplink_lost(source, "no memory for a message");
 		return;
 	}
 	memcpy(note->body, body, length);
@@ -80,7 +80,7 @@ static void end_session(struct source *source, const char *why)
 		redial_later(source);
 }
 
-void session_lost(struct source *source, const char *why)
+void uplink_lost(struct source *source, const char *why)
 {
 	struct channel *channel = source->channel;
 
@@ -103,14 +103,14 @@ static void fence(struct source *source, const char *why)
 	source->fenced = true;
 	source->serving = false;
 	source_tell(source, SOURCE_FENCED, 0, why);
-	session_lost(source, why);
+	uplink_lost(source, why);
 }
 
 static void refuse(struct source *source, enum source_state verdict, const char *why)
 {
 	source->verdict = verdict;
 	source_tell(source, SOURCE_REFUSED, 0, why);
-	session_lost(source, why);
+	uplink_lost(source, why);
 }
 
 static bool volumes_equal(const struct source *source, const struct wire_hello *peer)
@@ -256,7 +256,7 @@ static void got_refuse(struct source *source, const struct frame *frame)
 	char why[REASON_MAX + 40];
 
 	if (wire_get_refuse(frame, &body) < 0) {
-		session_lost(source, "the peer sent a malformed REFUSE");
+		uplink_lost(source, "the peer sent a malformed REFUSE");
 		return;
 	}
 	snprintf(why, sizeof(why), "the standby refused: %s", body.reason);
@@ -270,7 +270,7 @@ static void got_marked(struct source *source, const struct wire_mark *mark)
 	if (at.volume == source->marked_sent.volume && at.block == source->marked_sent.block)
 		source->marked = at;
 	else
-		session_lost(source, "the standby confirmed a mark that was not asked for");
+		uplink_lost(source, "the standby confirmed a mark that was not asked for");
 }
 
 static void got_heartbeat(struct source *source, const struct wire_heartbeat *heartbeat)
@@ -343,7 +343,7 @@ static void channel_frame(void *user, const struct frame *frame)
 	if (known)
 		return;
 	snprintf(why, sizeof(why), "the peer sent an unexpected or malformed %s", frame_type_name(frame->type));
-	session_lost(source, why);
+	uplink_lost(source, why);
 }
 
 static const struct channel_events events = {.frame = channel_frame, .closed = channel_closed};
@@ -366,7 +366,7 @@ static void greet(struct source *source)
 		memcpy(hello.volumes[i].name, source->state.volumes[i].name, sizeof(hello.volumes[i].name));
 		hello.volumes[i].bytes = source->state.volumes[i].bytes;
 	}
-	session_send(source, FRAME_HELLO, body, wire_put_hello(body, &hello));
+	uplink_send(source, FRAME_HELLO, body, wire_put_hello(body, &hello));
 }
 
 static void opened(void *user, struct channel *channel)
@@ -398,7 +398,7 @@ static void dial(struct timer *timer)
 	dialer_dial(source->config.dialer);
 }
 
-void session_start(struct source *source)
+void uplink_start(struct source *source)
 {
 	struct dialer *dialer = source->config.dialer;
 
@@ -417,16 +417,16 @@ void source_serve(struct source *source)
 	serve(source);
 }
 
-void session_stop(struct source *source)
+void uplink_stop(struct source *source)
 {
 	clock_cancel(source->clock, &source->redial);
 	if (source->session == SESSION_DIALING)
 		dialer_cancel(source->config.dialer);
-	session_lost(source, "this node is stopping");
+	uplink_lost(source, "this node is stopping");
 	source->session = SESSION_IDLE;
 }
 
-void session_free(struct source *source)
+void uplink_free(struct source *source)
 {
 	struct note *note;
 
@@ -447,18 +447,18 @@ static void send_heartbeat(struct source *source)
 	};
 	uint8_t body[WIRE_BODY_MAX];
 
-	session_send(source, FRAME_HEARTBEAT, body, wire_put_heartbeat(body, &heartbeat));
+	uplink_send(source, FRAME_HEARTBEAT, body, wire_put_heartbeat(body, &heartbeat));
 }
 
-void session_tick(struct source *source)
+void uplink_tick(struct source *source)
 {
 	if (!source->channel)
 		return;
 	if (clock_now(source->clock) - source->heard > SILENCE_MAX) {
-		session_lost(source, "the peer has been silent for 5 seconds");
+		uplink_lost(source, "the peer has been silent for 5 seconds");
 		return;
 	}
-	if (session_ready(source)) {
+	if (uplink_ready(source)) {
 		shipper_mark(source);
 		send_heartbeat(source);
 	}
