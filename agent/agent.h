@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent: the pairs that this node serves as primary, and what they share.
+// Everything here is of the loop's thread.
+#ifndef STEAD_AGENT_H
+#define STEAD_AGENT_H
+
+#include "buffers.h"
+
+#include "common/control.h"
+#include "common/lineage.h"
+#include "common/loop.h"
+#include "common/paths.h"
+#include "common/tls.h"
+
+#include <jansson.h>
+#include <sys/queue.h>
+
+struct pair;
+struct join;
+
+struct agent {
+	struct loop *loop;
+	struct paths paths;
+	struct tls_context *tls;
+	struct id boot; // of this boot of the machine
+	struct buffers *buffers; // of all exports
+	struct control *control;
+	bool stopping;
+	TAILQ_HEAD(, pair) pairs;
+	TAILQ_HEAD(, join) joins; // under way
+};
+
+// control.c: every command of the control socket.
+void agent_control(void *user, struct control_call *call, const char *command, json_t *request);
+
+// Starts what is configured and not run yet, or could not be; applies changed
+// limits to what runs; stops what is not configured any more. Returns the
+// number of pairs configured.
+size_t agent_reload(struct agent *agent);
+
+// A pair or a join of it is gone.
+void agent_settle(struct agent *agent);
+
+// join.c: the primary's half of pairing. The call is answered when the pair
+// runs, or with the reason.
+void join_start(struct agent *agent, struct control_call *call, json_t *request);
+void joins_abort(struct agent *agent); // the agent stops
+
+#endif

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent.h"
+#include "pair.h"
+
+#include "common/job.h"
+#include "common/log.h"
+#include "common/pairs.h"
+#include "common/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SERVE_SECONDS 15 // how long pair-start waits for the pair to serve
+
+// A pair that is run here, by the request's name; else the call is answered.
+static struct pair *find(struct agent *agent, struct control_call *call, json_t *request)
+{
+	struct error err;
+	const char *name = request_pair(request, &err);
+	struct pair *pair = name ? pair_find(agent, name) : NULL;
+
+	if (pair)
+		return pair;
+	if (name && pair_exists(&agent->paths, name))
+		fail(&err, EREMOTE, "pair %s: this node is not its primary", name);
+	else if (name)
+		fail(&err, ENOENT, "pair %s does not exist on this node; see stead status", name);
+	control_refuse(call, err.text);
+	return NULL;
+}
+
+static void status(struct agent *agent, struct control_call *call, json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "pair"));
+	json_t *array = json_array();
+	struct pair *pair;
+
+	for (pair = TAILQ_FIRST(&agent->pairs); pair; pair = pair_next(pair)) {
+		struct pair_status status;
+
+		if (name && strcmp(name, pair_name(pair)) != 0)
+			continue;
+		pair_status(pair, &status);
+		json_array_append_new(array, status_json(&status));
+	}
+	control_reply(call, json_pack("{s:o}", "pairs", array));
+}
+
+// -- pause, resume --
+
+static void answer(void *user, int error, const struct error *reason)
+{
+	struct control_call *call = user;
+
+	if (error < 0)
+		control_refuse(call, reason->text);
+	else
+		control_reply(call, json_pack("{s:O}", "pair", json_object_get(control_request(call), "pair")));
+}
+
+static void pause_or_resume(struct agent *agent, struct control_call *call, json_t *request, bool pause)
+{
+	struct pair *pair = find(agent, call, request);
+
+	if (pair)
+		pair_pause(pair, pause, call, answer);
+}
+
+// -- pair-start --
+
+struct starting {
+	struct agent *agent;
+	struct control_call *call;
+};
+
+static void started(void *user, int error, const struct error *reason)
+{
+	struct starting *starting = user;
+	json_t *request = control_request(starting->call), *volumes = json_array();
+	struct pair *pair = pair_find(starting->agent, json_string_value(json_object_get(request, "pair")));
+
+	if (error < 0 || !pair) {
+		control_refuse(starting->call, error < 0 ? reason->text : "the pair was removed meanwhile");
+		json_decref(volumes);
+	} else {
+		for (unsigned i = 0; i < pair_config(pair)->volume_count; i++) {
+			char device[PATHS_MAX];
+
+			json_array_append_new(volumes,
+			                      json_pack("{s:s,s:s}", "name", pair_config(pair)->volumes[i].name,
+			                                "device", pair_device(pair, i, device)));
+		}
+		control_reply(starting->call, json_pack("{s:o}", "volumes", volumes));
+	}
+	free(starting);
+}
+
+static void start(struct agent *agent, struct control_call *call, json_t *request)
+{
+	struct error err;
+	const char *name = request_pair(request, &err);
+	struct pair *pair = name ? pair_find(agent, name) : NULL;
+	struct starting *starting;
+
+	if (!name) {
+		control_refuse(call, err.text);
+		return;
+	}
+	if (!pair && !pair_exists(&agent->paths, name)) {
+		fail(&err, ENOENT, "pair %s does not exist on this node; see stead status", name);
+		control_refuse(call, err.text);
+		return;
+	}
+	if (pair)
+		pair_reload(pair); // opens it again if it was refused
+	else
+		pair = pair_start(agent, name);
+	starting = malloc(sizeof(*starting));
+	if (!pair || !starting) {
+		free(starting);
+		control_refuse(call, "start the pair: out of memory");
+		return;
+	}
+	*starting = (struct starting){agent, call};
+	pair_serve(pair);
+	pair_await(pair, SERVE_SECONDS, starting, started);
+}
+
+// -- pair-remove --
+
+struct removal {
+	struct job job; // first
+	struct agent *agent;
+	struct control_call *call;
+	char name[NAME_MAX_LENGTH + 1];
+	int result;
+	struct error reason;
+};
+
+static void erase_work(struct job *job)
+{
+	struct removal *removal = (struct removal *)job;
+
+	removal->result = pair_erase(&removal->agent->paths, removal->name, &removal->reason);
+}
+
+static void erase_done(struct job *job)
+{
+	struct removal *removal = (struct removal *)job;
+
+	if (!removal->result)
+		log_event(LOG_LEVEL_INFO, "pair-removed", "pair=%s", removal->name);
+	answer(removal->call, removal->result, &removal->reason);
+	free(removal);
+}
+
+static void stopped_for_removal(void *user)
+{
+	struct removal *removal = user;
+
+	removal->job.work = erase_work;
+	removal->job.done = erase_done;
+	if (job_start(removal->agent->loop, &removal->job) < 0) {
+		erase_work(&removal->job);
+		erase_done(&removal->job);
+	}
+}
+
+static void remove_pair(struct agent *agent, struct control_call *call, json_t *request)
+{
+	struct pair *pair = find(agent, call, request);
+	struct removal *removal;
+
+	if (!pair)
+		return;
+	removal = calloc(1, sizeof(*removal));
+	if (!removal) {
+		control_refuse(call, "remove the pair: out of memory");
+		return;
+	}
+	removal->agent = agent;
+	removal->call = call;
+	strcpy(removal->name, pair_name(pair));
+	pair_stop(pair, stopped_for_removal, removal);
+}
+
+void agent_control(void *user, struct control_call *call, const char *command, json_t *request)
+{
+	struct agent *agent = user;
+
+	if (!strcmp(command, CONTROL_STATUS))
+		status(agent, call, request);
+	else if (agent->stopping)
+		control_refuse(call, "the agent is stopping");
+	else if (!strcmp(command, CONTROL_PAIR_JOIN))
+		join_start(agent, call, request);
+	else if (!strcmp(command, CONTROL_PAIR_REMOVE))
+		remove_pair(agent, call, request);
+	else if (!strcmp(command, CONTROL_PAIR_START))
+		start(agent, call, request);
+	else if (!strcmp(command, CONTROL_PAUSE))
+		pause_or_resume(agent, call, request, true);
+	else if (!strcmp(command, CONTROL_RESUME))
+		pause_or_resume(agent, call, request, false);
+	else if (!strcmp(command, CONTROL_RELOAD))
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)agent_reload(agent)));
+	else
+		control_refuse(call, "the agent does not know this command; is stead of the same version?");
+}

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+// The primary's half of pairing:
+//
+//   check volumes, write the state ─► dial, JOIN ─► JOINED ─► write the configuration ─► start
+//
+// The configuration comes last: it is what makes the pair exist, so a node that
+// fails in between has no pair and tries again with another token.
+#include "agent.h"
+#include "pair.h"
+
+#include "common/channel.h"
+#include "common/daemon.h"
+#include "common/job.h"
+#include "common/link.h"
+#include "common/link_thread.h"
+#include "common/log.h"
+#include "common/pairs.h"
+#include "common/request.h"
+#include "common/token.h"
+#include "common/wire.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ANSWER_SECONDS 30 // for the peer to answer a JOIN, its checks included
+#define SERVE_SECONDS 15 // to wait for the pair to serve, before the reply goes out anyway
+
+struct join {
+	TAILQ_ENTRY(join) entry;
+	struct agent *agent;
+	struct control_call *call;
+	struct token token;
+	struct pair_config config;
+	struct pair_state state;
+	bool prepared, aborted, working, waiting;
+	int result;
+	struct error reason;
+	struct job job;
+	struct link_thread *links;
+	struct channel *channel;
+	struct timer timer;
+	uint8_t expected[TOKEN_PROOF_BYTES]; // of the standby
+	struct message message;
+	uint8_t body[WIRE_BODY_MAX];
+};
+
+static struct id random_id(void)
+{
+	uint64_t halves[2] = {daemon_random(NULL), daemon_random(NULL)};
+	struct id id;
+
+	memcpy(id.bytes, halves, sizeof(id.bytes));
+	return id;
+}
+
+static void finish(struct join *join)
+{
+	struct agent *agent = join->agent;
+
+	TAILQ_REMOVE(&agent->joins, join, entry);
+	OPENSSL_cleanse(&join->token, sizeof(join->token));
+	free(join);
+	agent_settle(agent);
+}
+
+// -- the end, good or bad --
+
+static void work(struct join *join, void (*what)(struct job *job), void (*done)(struct job *job))
+{
+	join->working = true;
+	join->job.work = what;
+	join->job.done = done;
+	if (job_start(join->agent->loop, &join->job) < 0) {
+		what(&join->job);
+		done(&join->job);
+	}
+}
+
+static struct join *of_job(struct job *job)
+{
+	return (struct join *)((char *)job - offsetof(struct join, job));
+}
+
+static void undo_work(struct job *job)
+{
+	struct join *join = of_job(job);
+
+	if (join->prepared)
+		(void)pair_erase(&join->agent->paths, join->config.name, NULL);
+}
+
+static void undo_done(struct job *job)
+{
+	struct join *join = of_job(job);
+
+	log_event(LOG_LEVEL_ERROR, "join-failed", "pair=%s reason=%s", join->config.name, join->reason.text);
+	control_refuse(join->call, join->reason.text);
+	finish(join);
+}
+
+static void failed_links_stopped(void *user)
+{
+	struct join *join = user;
+
+	join->links = NULL;
+	work(join, undo_work, undo_done);
+}
+
+// reason is set.
+static void give_up(struct join *join)
+{
+	join->aborted = true;
+	clock_cancel(loop_clock(join->agent->loop), &join->timer);
+	if (join->channel)
+		channel_close(join->channel);
+	join->channel = NULL;
+	if (join->links)
+		link_thread_stop(join->links, failed_links_stopped, join);
+	else
+		work(join, undo_work, undo_done);
+}
+
+static json_t *volumes_json(struct pair *pair)
+{
+	const struct pair_config *config = pair_config(pair);
+	json_t *volumes = json_array();
+
+	for (unsigned i = 0; i < config->volume_count; i++) {
+		char device[PATHS_MAX];
+
+		json_array_append_new(volumes, json_pack("{s:s,s:s,s:I,s:s,s:s}", "name", config->volumes[i].name,
+		                                         "path", config->volumes[i].path, "bytes",
+		                                         (json_int_t)pair_volume_bytes(pair, i), "export",
+		                                         export_name(config->volumes[i].export), "device",
+		                                         pair_device(pair, i, device)));
+	}
+	return volumes;
+}
+
+static void started(void *user, int error, const struct error *reason)
+{
+	struct join *join = user;
+	struct pair *pair = pair_find(join->agent, join->config.name);
+
+	if (error == -EINPROGRESS)
+		error = 0; // the pair is made; status says what it waits for
+	if (error < 0 || !pair)
+		control_refuse(join->call, error < 0 ? reason->text : "the pair was removed meanwhile");
+	else
+		control_reply(join->call, json_pack("{s:s,s:s,s:o}", "pair", join->config.name, "peer",
+		                                    join->config.peer, "volumes", volumes_json(pair)));
+	finish(join);
+}
+
+static void joined_links_stopped(void *user)
+{
+	struct join *join = user;
+	struct pair *pair = join->agent->stopping ? NULL : pair_start(join->agent, join->config.name);
+
+	join->links = NULL;
+	log_event(LOG_LEVEL_INFO, "joined", "pair=%s peer=%s", join->config.name, join->config.peer);
+	join->waiting = true;
+	if (pair) {
+		pair_await(pair, SERVE_SECONDS, join, started);
+	} else {
+		struct error reason;
+
+		fail(&reason, ESHUTDOWN, "pair %s is made, but the agent is stopping", join->config.name);
+		started(join, -ESHUTDOWN, &reason);
+	}
+}
+
+static void commit_work(struct job *job)
+{
+	struct join *join = of_job(job);
+
+	join->result = pair_commit(&join->agent->paths, &join->config, &join->reason);
+}
+
+static void commit_done(struct job *job)
+{
+	struct join *join = of_job(job);
+
+	join->working = false;
+	if (join->result < 0) {
+		give_up(join);
+	} else {
+		join->prepared = false; // to be kept
+		link_thread_stop(join->links, joined_links_stopped, join);
+	}
+}
+
+// -- the conversation --
+
+static void on_frame(void *user, const struct frame *frame)
+{
+	struct join *join = user;
+	struct wire_joined joined;
+	struct wire_refuse refuse;
+
+	if (frame->type == FRAME_JOINED && wire_get_joined(frame, &joined) == 0) {
+		clock_cancel(loop_clock(join->agent->loop), &join->timer);
+		channel_close(join->channel);
+		join->channel = NULL;
+		if (token_proof_equal(joined.proof, join->expected)) {
+			work(join, commit_work, commit_done);
+			return;
+		}
+		fail(&join->reason, EPERM, "join pair %s: %s does not know the token's secret; invite anew",
+		     join->config.name, join->config.peer);
+	} else if (frame->type == FRAME_REFUSE && wire_get_refuse(frame, &refuse) == 0) {
+		fail(&join->reason, EREMOTEIO, "join pair %s: refused by %s: %s", join->config.name, join->config.peer,
+		     refuse.reason);
+	} else {
+		fail(&join->reason, EPROTO, "join pair %s: %s answered with an unexpected frame of type %u",
+		     join->config.name, join->config.peer, frame->type);
+	}
+	give_up(join);
+}
+
+static void on_closed(void *user, const char *why)
+{
+	struct join *join = user;
+
+	join->channel = NULL;
+	fail(&join->reason, ECONNRESET, "join pair %s: connection to %s: %s", join->config.name, join->config.peer,
+	     why);
+	give_up(join);
+}
+
+static void sent(struct message *message)
+{
+	(void)message; // part of the join, which outlives its link
+}
+
+static void late(struct timer *timer)
+{
+	struct join *join = (struct join *)((char *)timer - offsetof(struct join, timer));
+
+	fail(&join->reason, ETIMEDOUT, "join pair %s: no answer from %s within %d s", join->config.name,
+	     join->config.peer, ANSWER_SECONDS);
+	give_up(join);
+}
+
+static int make_body(struct join *join)
+{
+	struct wire_join body = {.version_min = WIRE_VERSION,
+	                         .version_max = WIRE_VERSION,
+	                         .pair = join->state.pair,
+	                         .generation = join->state.lineage.generation,
+	                         .rpo = join->config.rpo,
+	                         .rto = join->config.rto,
+	                         .volume_count = join->state.volume_count};
+	const uint8_t *own = tls_context_fingerprint(join->agent->tls), *exporter = link_exporter(join->channel);
+	const char *pair = join->config.name;
+
+	snprintf(body.pair_name, sizeof(body.pair_name), "%s", pair);
+	snprintf(body.listen, sizeof(body.listen), "%s", join->config.listen);
+	for (unsigned i = 0; i < body.volume_count; i++) {
+		memcpy(body.volumes[i].name, join->state.volumes[i].name, sizeof(body.volumes[i].name));
+		body.volumes[i].bytes = join->state.volumes[i].bytes;
+	}
+	if (token_proof(join->token.secret, TOKEN_PRIMARY, exporter, own, join->channel->peer_key, pair, body.proof) <
+	            0 ||
+	    token_proof(join->token.secret, TOKEN_STANDBY, exporter, own, join->channel->peer_key, pair,
+	                join->expected) < 0)
+		return fail(&join->reason, ENOMEM, "join pair %s: out of memory", pair);
+	join->message = (struct message){.type = FRAME_JOIN, .body = join->body, .done = sent};
+	join->message.body_length = wire_put_join(join->body, &body);
+	return 0;
+}
+
+static void opened(void *user, struct channel *channel)
+{
+	static const struct channel_events events = {on_frame, on_closed};
+	struct join *join = user;
+
+	join->channel = channel;
+	channel->events = &events;
+	channel->user = join;
+	if (make_body(join) < 0)
+		give_up(join);
+	else
+		channel_send(channel, &join->message);
+}
+
+static void dial_failed(void *user, const char *why)
+{
+	struct join *join = user;
+
+	fail(&join->reason, ECONNREFUSED, "join pair %s: %s: %s", join->config.name, join->config.peer, why);
+	give_up(join);
+}
+
+static void connect_peer(struct join *join)
+{
+	struct clock *clock = loop_clock(join->agent->loop);
+	struct net_address address;
+	struct dialer *dialer;
+
+	if (net_parse(join->config.peer, NET_PORT_DEFAULT, &address, &join->reason) == 0)
+		join->links = link_thread_start(join->agent->loop, join->agent->tls, &address, join->token.fingerprint,
+		                                &join->reason);
+	if (!join->links) {
+		give_up(join);
+		return;
+	}
+	dialer = link_thread_dialer(join->links);
+	dialer->opened = opened;
+	dialer->failed = dial_failed;
+	dialer->user = join;
+	clock_set(clock, &join->timer, clock_now(clock) + ANSWER_SECONDS * NSEC_PER_SEC);
+	dialer_dial(dialer);
+}
+
+// -- the beginning --
+
+static void prepare_work(struct job *job)
+{
+	struct join *join = of_job(job);
+	struct pair_state *state = &join->state;
+	uint64_t bytes[VOLUMES_MAX] = {0};
+	const char *name = join->config.name;
+
+	if (pair_exists(&join->agent->paths, name)) {
+		join->result = fail(&join->reason, EEXIST,
+		                    "pair %s exists on this node; remove it first: stead pair remove %s", name, name);
+		return;
+	}
+	join->result = pair_check_volumes(&join->agent->paths, name, join->config.volumes, join->config.volume_count,
+	                                  bytes, &join->reason);
+	if (join->result < 0)
+		return;
+	state->pair = random_id();
+	state->role = ROLE_PRIMARY;
+	state->lineage.generation = random_id();
+	memcpy(state->peer_key, join->token.fingerprint, sizeof(state->peer_key));
+	state->consistent = true;
+	state->volume_count = join->config.volume_count;
+	for (unsigned i = 0; i < state->volume_count; i++) {
+		memcpy(state->volumes[i].name, join->config.volumes[i].name, sizeof(state->volumes[i].name));
+		state->volumes[i].bytes = bytes[i];
+	}
+	join->result = pair_prepare(&join->agent->paths, name, state, &join->reason);
+	join->prepared = join->result != -EEXIST;
+}
+
+static void prepare_done(struct job *job)
+{
+	struct join *join = of_job(job);
+
+	join->working = false;
+	if (join->result < 0 || join->aborted)
+		give_up(join);
+	else
+		connect_peer(join);
+}
+
+static int parse(struct join *join, json_t *request)
+{
+	struct error *err = &join->reason;
+	struct pair_config *config = &join->config;
+	const char *text = control_text(request, "token", err), *export = NULL;
+	enum export_kind kind = EXPORT_AUTO;
+	int result;
+
+	if (!text)
+		return -EINVAL;
+	config_init(config);
+	result = token_decode(text, (int64_t)time(NULL), &join->token, err);
+	if (!result)
+		result = request_volumes(request, config, err);
+	if (!result)
+		result = request_listen(request, config, err);
+	if (!result)
+		result = request_duration(request, "rpo_ns", &config->rpo, err);
+	if (!result)
+		result = request_duration(request, "rto_ns", &config->rto, err);
+	if (!result && json_object_get(request, "export")) {
+		export = control_text(request, "export", err);
+		result = export ? export_parse(export, &kind, err) : -EINVAL;
+	}
+	if (result < 0)
+		return result;
+	for (unsigned i = 0; i < config->volume_count; i++)
+		config->volumes[i].export = kind;
+	snprintf(config->name, sizeof(config->name), "%s", join->token.pair);
+	snprintf(config->peer, sizeof(config->peer), "%s", join->token.address);
+	return config_check(config, err);
+}
+
+void join_start(struct agent *agent, struct control_call *call, json_t *request)
+{
+	struct join *join = calloc(1, sizeof(*join)), *other;
+
+	if (!join) {
+		control_refuse(call, "join the pair: out of memory");
+		return;
+	}
+	join->agent = agent;
+	join->call = call;
+	join->timer.fire = late;
+	if (parse(join, request) < 0) {
+		control_refuse(call, join->reason.text);
+		free(join);
+		return;
+	}
+	TAILQ_FOREACH(other, &agent->joins, entry)
+	{
+		if (!strcmp(other->config.name, join->config.name)) {
+			control_refuse(call, "the pair is just being joined");
+			free(join);
+			return;
+		}
+	}
+	TAILQ_INSERT_TAIL(&agent->joins, join, entry);
+	work(join, prepare_work, prepare_done);
+}
+
+void joins_abort(struct agent *agent)
+{
+	struct join *join, *next;
+
+	for (join = TAILQ_FIRST(&agent->joins); join; join = next) {
+		next = TAILQ_NEXT(join, entry);
+		// A job ends by itself; one that waits for its pair is told by it.
+		if (join->aborted || join->waiting)
+			continue;
+		fail(&join->reason, ESHUTDOWN, "join pair %s: the agent is stopping", join->config.name);
+		if (join->working)
+			join->aborted = true;
+		else if (join->timer.armed)
+			give_up(join);
+	}
+}

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pair.h"
+
+#include "pair_impl.h"
+
+#include "common/daemon.h"
+#include "common/log.h"
+#include "common/net.h"
+#include "common/state_file.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WATCH_NSEC (2 * NSEC_PER_SEC)
+
+const char *pair_name(const struct pair *pair)
+{
+	return pair->name;
+}
+
+const struct pair_config *pair_config(const struct pair *pair)
+{
+	return &pair->files.config;
+}
+
+uint64_t pair_volume_bytes(const struct pair *pair, unsigned volume)
+{
+	return pair->files.state.volumes[volume].bytes;
+}
+
+const char *pair_device(const struct pair *pair, unsigned volume, char *out)
+{
+	return path_device(&pair->agent->paths, pair->name, pair->files.config.volumes[volume].name, out);
+}
+
+struct pair *pair_next(struct pair *pair)
+{
+	return TAILQ_NEXT(pair, entry);
+}
+
+struct pair *pair_find(struct agent *agent, const char *name)
+{
+	struct pair *pair;
+
+	TAILQ_FOREACH(pair, &agent->pairs, entry)
+	if (pair->phase != PAIR_STOPPING && !pair->stop_wanted && !strcmp(pair->name, name))
+		return pair;
+	return NULL;
+}
+
+static void refuse(struct pair *pair, const struct error *reason)
+{
+	if (reason != &pair->reason)
+		pair->reason = *reason;
+	pair->phase = PAIR_REFUSED;
+	log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", pair->name, reason->text);
+	pair_answer(pair, -EINVAL, reason);
+}
+
+// -- exports --
+
+// The stable name points to what was made. Something else of that name is not
+// ours to replace.
+static int make_link(const char *target, const char *path, struct error *err)
+{
+	char temporary[PATHS_MAX + 8], there[PATHS_MAX];
+
+	if (readlink(path, there, sizeof(there)) < 0 && errno == EINVAL)
+		return fail(err, EEXIST, "make link %s: something else is in the way; remove it", path);
+	snprintf(temporary, sizeof(temporary), "%s.new", path);
+	(void)unlink(temporary);
+	if (symlink(target, temporary) < 0 || rename(temporary, path) < 0)
+		return fail(err, errno, "make link %s: %s", path, strerror(errno));
+	return 0;
+}
+
+static int open_export(struct pair *pair, unsigned volume, struct error *err)
+{
+	const char *name = pair->files.config.volumes[volume].name;
+	char socket[PATHS_MAX], link[PATHS_MAX];
+	const struct export_config config = {
+	        .path = path_export(&pair->agent->paths, pair->name, name, socket),
+	        .name = name,
+	        .description = pair->name,
+	        .size = pair->files.state.volumes[volume].bytes,
+	        .volume = volume,
+	        .source = pair->source,
+	        .buffers = pair->agent->buffers,
+	};
+
+	pair->exports[volume] = export_open(pair->agent->loop, &config, err);
+	if (!pair->exports[volume])
+		return -EINVAL;
+	return make_link(socket, pair_device(pair, volume, link), err);
+}
+
+static void serve(struct pair *pair)
+{
+	struct error err;
+
+	pair->serving = true;
+	for (unsigned i = 0; i < pair->files.state.volume_count; i++) {
+		if (pair->exports[i])
+			continue;
+		if (open_export(pair, i, &err) < 0) {
+			log_event(LOG_LEVEL_ERROR, "export-failed", "pair=%s volume=%s reason=%s", pair->name,
+			          pair->files.config.volumes[i].name, err.text);
+			pair_answer(pair, -EINVAL, &err);
+		}
+	}
+	pair_answer(pair, 0, NULL);
+}
+
+// -- fencing --
+
+static void fence_kept(void *user, int error)
+{
+	struct pair *pair = user;
+
+	if (error < 0)
+		log_event(LOG_LEVEL_ERROR, "fence-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
+	pair->saving--;
+	if (pair->phase == PAIR_STOPPING)
+		pair_shut(pair);
+}
+
+// The engine has stopped serving already; that it must never begin again has
+// to outlive this process.
+static void fence(struct pair *pair)
+{
+	uint8_t payload[STATE_ENCODED_MAX];
+	struct error reason;
+
+	pair->serving = false;
+	pair->files.state.fenced = true;
+	pair->saving++;
+	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), pair, fence_kept);
+	pair_close_exports(pair);
+	pair_answer(pair, pair_fenced(pair, &reason), &reason);
+}
+
+// -- the engine's events --
+
+static void event(void *user, enum source_event event, uint64_t epoch, const char *text)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+		bool with_epoch;
+	} lines[] = {
+	        [SOURCE_CONNECTED] = {"connected", LOG_LEVEL_INFO, false},
+	        [SOURCE_DISCONNECTED] = {"disconnected", LOG_LEVEL_WARNING, false},
+	        [SOURCE_SERVING] = {"serving", LOG_LEVEL_INFO, false},
+	        [SOURCE_FENCED] = {"fenced", LOG_LEVEL_ERROR, false},
+	        [SOURCE_REFUSED] = {"peer-refused", LOG_LEVEL_ERROR, false},
+	        [SOURCE_WIDENED] = {"widened", LOG_LEVEL_WARNING, true},
+	        [SOURCE_SYNC_STARTED] = {"sync-started", LOG_LEVEL_INFO, false},
+	        [SOURCE_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
+	        [SOURCE_MAP_DAMAGED] = {"map-damaged", LOG_LEVEL_WARNING, false},
+	};
+	struct pair *pair = user;
+
+	// CUT and DURABLE come several times a second: status has them.
+	if ((unsigned)event < sizeof(lines) / sizeof(lines[0]) && lines[event].name) {
+		const char *name = lines[event].name;
+
+		if (lines[event].with_epoch)
+			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64 " reason=%s", pair->name, epoch,
+			          text);
+		else if (text)
+			log_event(lines[event].level, name, "pair=%s reason=%s", pair->name, text);
+		else
+			log_event(lines[event].level, name, "pair=%s", pair->name);
+	}
+	if (event == SOURCE_SERVING)
+		serve(pair);
+	else if (event == SOURCE_FENCED)
+		fence(pair);
+}
+
+// -- opening --
+
+static int start_link(struct pair *pair, struct dialer **dialer, struct error *err)
+{
+	struct net_address address;
+	int result;
+
+	if (!pair->files.config.peer[0]) {
+		no_peer_init(&pair->no_peer, pair->agent->loop);
+		*dialer = &pair->no_peer.dialer;
+		return 0;
+	}
+	result = net_parse(pair->files.config.peer, NET_PORT_DEFAULT, &address, err);
+	if (result < 0)
+		return result;
+	pair->links = link_thread_start(pair->agent->loop, pair->agent->tls, &address, pair->files.state.peer_key, err);
+	if (!pair->links)
+		return -ENOMEM;
+	*dialer = link_thread_dialer(pair->links);
+	return 0;
+}
+
+static int start_engine(struct pair *pair, struct error *err)
+{
+	struct pair_files *files = &pair->files;
+	struct source_config config = {
+	        .clock = loop_clock(pair->agent->loop),
+	        .volume_count = files->state.volume_count,
+	        .state = &files->state,
+	        .map = files->map,
+	        .boot = pair->agent->boot,
+	        .spill = files->spill,
+	        .spill_bytes = files->spill ? files->spill->size : 0,
+	        .capture_memory = files->config.capture_memory,
+	        .rpo = files->config.rpo,
+	        .bandwidth = files->config.bandwidth,
+	        .start_without_peer = files->config.start_without_peer,
+	        .random = daemon_random,
+	        .event = event,
+	        .user = pair,
+	};
+	int result = start_link(pair, &config.dialer, err);
+
+	if (result < 0)
+		return result;
+	for (unsigned i = 0; i < config.volume_count; i++)
+		config.volumes[i] = (struct source_volume){files->volumes[i], files->state.volumes[i].bytes};
+	pair->slots = slots_new(files->state_disk, 0, STATE_SLOT_KIND_PAIR);
+	pair->source = source_new(&config);
+	if (!pair->slots || !pair->source)
+		return fail(err, ENOMEM, "start pair %s: out of memory", pair->name);
+	return 0;
+}
+
+static void watch(struct timer *timer)
+{
+	struct pair *pair = (struct pair *)((char *)timer - offsetof(struct pair, watch_timer));
+	struct clock *clock = loop_clock(pair->agent->loop);
+	struct pair_status status;
+
+	pair_status(pair, &status);
+	clock_set(clock, timer, clock_now(clock) + WATCH_NSEC);
+}
+
+// The engine reads the state itself only at source_new(); saving it needs to
+// know which slot is the newest.
+static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
+{
+	struct pair *pair = user;
+
+	(void)payload;
+	(void)length;
+	if (error < 0)
+		log_event(LOG_LEVEL_ERROR, "state-unreadable", "pair=%s reason=%s", pair->name, strerror(-error));
+	else if (damaged)
+		log_event(LOG_LEVEL_WARNING, "state-repaired", "pair=%s", pair->name);
+	pair->phase = PAIR_RUNNING;
+	log_event(LOG_LEVEL_INFO, "pair-started", "pair=%s role=primary volumes=%u peer=%s", pair->name,
+	          pair->files.state.volume_count, pair->files.config.peer);
+	source_start(pair->source);
+	if (pair->files.state.paused)
+		source_pause(pair->source, true);
+	if (pair->serve)
+		source_serve(pair->source);
+	watch(&pair->watch_timer);
+	if (pair->stop_wanted) {
+		pair->phase = PAIR_STOPPING;
+		pair_shut(pair);
+	}
+}
+
+static void open_work(struct job *job)
+{
+	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
+
+	pair->opened = pair_files_open(pair->agent->loop, &pair->agent->paths, pair->name, &pair->agent->boot,
+	                               &pair->files, &pair->reason);
+}
+
+static void open_done(struct job *job)
+{
+	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
+	struct error err;
+
+	if (pair->opened == -EREMOTE) {
+		fail(&err, EREMOTE, "pair %s: this node is its standby, not its primary", pair->name);
+		pair_answer(pair, -EREMOTE, &err);
+		pair->stop_wanted = true;
+	} else if (pair->opened < 0) {
+		refuse(pair, &pair->reason);
+	} else if (pair->files.state.fenced) {
+		pair->phase = PAIR_FENCED;
+		pair_answer(pair, pair_fenced(pair, &err), &err);
+		log_event(LOG_LEVEL_WARNING, "pair-demoted", "pair=%s reason=%s", pair->name, err.text);
+	} else if (!pair->stop_wanted && start_engine(pair, &err) < 0) {
+		refuse(pair, &err);
+	} else if (!pair->stop_wanted) {
+		slots_load(pair->slots, pair, state_loaded);
+		return;
+	}
+	if (pair->stop_wanted) {
+		pair->phase = PAIR_STOPPING;
+		pair_shut(pair);
+	}
+}
+
+void pair_reopen(struct pair *pair)
+{
+	struct error err;
+
+	pair->phase = PAIR_OPENING;
+	pair->job.work = open_work;
+	pair->job.done = open_done;
+	if (job_start(pair->agent->loop, &pair->job) < 0) {
+		fail(&err, EAGAIN, "start pair %s: no thread", pair->name);
+		refuse(pair, &err);
+	}
+}
+
+struct pair *pair_start(struct agent *agent, const char *name)
+{
+	struct pair *pair = calloc(1, sizeof(*pair));
+
+	if (!pair)
+		return NULL;
+	pair->agent = agent;
+	snprintf(pair->name, sizeof(pair->name), "%s", name);
+	pair->watch_timer.fire = watch;
+	pair->files.lock = pair->files.map_fd = -1;
+	config_init(&pair->files.config);
+	TAILQ_INSERT_TAIL(&agent->pairs, pair, entry);
+	pair_reopen(pair);
+	return pair;
+}
+
+void pair_serve(struct pair *pair)
+{
+	pair->serve = true;
+	if (pair->phase == PAIR_RUNNING)
+		source_serve(pair->source);
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pair_files.h"
+
+#include "common/file_disk.h"
+#include "common/pairs.h"
+#include "common/slots.h"
+#include "common/state_file.h"
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int open_volumes(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
+{
+	static const struct file_disk_options options = {.exclusive = true, .lock = true};
+	uint64_t bytes[VOLUMES_MAX];
+	int result;
+
+	for (unsigned i = 0; i < files->state.volume_count; i++)
+		bytes[i] = files->state.volumes[i].bytes;
+	result = pair_check_volumes(paths, files->config.name, files->config.volumes, files->state.volume_count, bytes,
+	                            err);
+	for (unsigned i = 0; !result && i < files->state.volume_count; i++) {
+		files->volumes[i] = file_disk_open(loop, files->config.volumes[i].path, &options, err);
+		if (!files->volumes[i])
+			result = -errno;
+	}
+	return result;
+}
+
+// Allocated as a whole: a write to a mapped page for which the disk has no
+// space would be a signal and not an error.
+static int map_file(struct pair_files *files, const char *path, struct error *err)
+{
+	int result = posix_fallocate(files->map_fd, 0, (off_t)files->map_bytes);
+
+	if (result || (fsync(files->map_fd) < 0 && (result = errno)))
+		return fail(err, result, "allocate %zu bytes for %s: %s", files->map_bytes, path, strerror(result));
+	files->map = mmap(NULL, files->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, files->map_fd, 0);
+	if (files->map == MAP_FAILED) {
+		files->map = NULL;
+		return fail(err, errno, "map %s: %s", path, strerror(errno));
+	}
+	return 0;
+}
+
+// A map that cannot be trusted, as after a power failure, begins anew as zeroes
+// that take no memory.
+static int open_map(const struct paths *paths, const struct id *boot, struct pair_files *files, struct error *err)
+{
+	struct source_config config = {
+	        .volume_count = files->state.volume_count, .state = &files->state, .boot = *boot};
+	uint64_t bytes[VOLUMES_MAX];
+	char path[PATHS_MAX];
+	struct stat st;
+	int result;
+
+	for (unsigned i = 0; i < config.volume_count; i++) {
+		bytes[i] = files->state.volumes[i].bytes;
+		config.volumes[i] = (struct source_volume){files->volumes[i], bytes[i]};
+	}
+	files->map_bytes = source_map_bytes(config.volume_count, bytes);
+	path_pair_file(paths, files->config.name, FILE_MAP, path);
+	files->map_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (files->map_fd < 0 || fstat(files->map_fd, &st) < 0)
+		return fail(err, errno, "open %s: %s", path, strerror(errno));
+	if ((uint64_t)st.st_size != files->map_bytes && st.st_size != 0 && ftruncate(files->map_fd, 0) < 0)
+		return fail(err, errno, "truncate %s: %s", path, strerror(errno));
+	result = map_file(files, path, err);
+	config.map = files->map;
+	if (result < 0 || source_map_trusted(&config))
+		return result;
+	munmap(files->map, files->map_bytes);
+	files->map = NULL;
+	if (ftruncate(files->map_fd, 0) < 0)
+		return fail(err, errno, "truncate %s: %s", path, strerror(errno));
+	return map_file(files, path, err);
+}
+
+static int open_others(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
+{
+	static const struct file_disk_options state_options = {0};
+	const struct file_disk_options spill_options = {.create = true, .size = files->config.spill, .resize = true};
+	const char *pair = files->config.name;
+	char path[PATHS_MAX];
+
+	files->state_disk = file_disk_open(loop, path_pair_file(paths, pair, FILE_STATE, path), &state_options, err);
+	if (!files->state_disk)
+		return -errno;
+	if (files->config.spill) {
+		files->spill = file_disk_open(loop, path_pair_file(paths, pair, FILE_SPILL, path), &spill_options, err);
+		if (!files->spill)
+			return -errno;
+	}
+	return 0;
+}
+
+int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot,
+                    struct pair_files *files, struct error *err)
+{
+	char path[PATHS_MAX];
+	int result;
+
+	memset(files, 0, sizeof(*files));
+	files->lock = files->map_fd = -1;
+	config_init(&files->config);
+	snprintf(files->config.name, sizeof(files->config.name), "%s", pair);
+
+	// Whose pair it is can be known even when its configuration is bad.
+	result = state_file_read(path_pair_file(paths, pair, FILE_STATE, path), &files->state, NULL);
+	if (!result && files->state.role != ROLE_PRIMARY)
+		return -EREMOTE;
+	result = pair_load(paths, pair, &files->config, &files->state, err);
+	if (result < 0)
+		return result;
+	files->lock = pair_lock(paths, pair, err);
+	if (files->lock < 0)
+		return files->lock;
+	if (files->state.fenced)
+		return 0;
+	result = open_volumes(loop, paths, files, err);
+	if (!result)
+		result = open_map(paths, boot, files, err);
+	if (!result)
+		result = open_others(loop, paths, files, err);
+	if (result < 0)
+		pair_files_close(files, false);
+	return result;
+}
+
+void pair_files_close(struct pair_files *files, bool clean)
+{
+	if (files->map) {
+		if (clean && msync(files->map, files->map_bytes, MS_SYNC) == 0) {
+			source_map_close(files->map);
+			(void)msync(files->map, files->map_bytes, MS_SYNC);
+		}
+		munmap(files->map, files->map_bytes);
+	}
+	if (files->map_fd >= 0)
+		close(files->map_fd);
+	for (unsigned i = 0; i < VOLUMES_MAX; i++)
+		file_disk_close(files->volumes[i]);
+	file_disk_close(files->spill);
+	file_disk_close(files->state_disk);
+	if (files->lock >= 0)
+		close(files->lock);
+	files->map = NULL;
+	files->spill = files->state_disk = NULL;
+	memset(files->volumes, 0, sizeof(files->volumes));
+	files->lock = files->map_fd = -1;
+}

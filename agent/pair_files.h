@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a pair has open on its primary.
+#ifndef STEAD_PAIR_FILES_H
+#define STEAD_PAIR_FILES_H
+
+#include "common/config.h"
+#include "common/disk.h"
+#include "common/loop.h"
+#include "common/paths.h"
+#include "common/state.h"
+
+#include <stdbool.h>
+
+struct pair_files {
+	int lock; // -1: nothing is open
+	struct pair_config config;
+	struct pair_state state;
+	struct disk *state_disk;
+	struct disk *volumes[VOLUMES_MAX];
+	struct disk *spill; // NULL: none
+	void *map;
+	size_t map_bytes;
+	int map_fd;
+};
+
+// Both block. open: 0 (a fenced pair has only its lock and state open), -EREMOTE when the state says that this node is not the
+// primary, or -errno with the reason; then nothing is open, but config and
+// state hold what could be read. clean: the map is complete.
+int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot,
+                    struct pair_files *files, struct error *err);
+void pair_files_close(struct pair_files *files, bool clean);
+
+#endif

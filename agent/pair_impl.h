@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What pair.c, pair_run.c and pair_stop.c share of a pair.
+#ifndef STEAD_PAIR_IMPL_H
+#define STEAD_PAIR_IMPL_H
+
+#include "export.h"
+#include "no_peer.h"
+#include "pair.h"
+#include "pair_files.h"
+#include "report.h"
+
+#include "common/error.h"
+#include "common/job.h"
+#include "common/link_thread.h"
+#include "common/slots.h"
+
+enum pair_phase {
+	PAIR_OPENING, // a job has the files
+	PAIR_RUNNING,
+	PAIR_FENCED, // found fenced at its start: nothing runs
+	PAIR_REFUSED, // reason says why: nothing is open
+	PAIR_STOPPING,
+};
+
+struct await {
+	struct await *next;
+	struct timer timer;
+	struct pair *pair;
+	void *user;
+	void (*done)(void *user, int error, const struct error *reason);
+};
+
+struct pair {
+	struct agent *agent;
+	TAILQ_ENTRY(pair) entry;
+	char name[NAME_MAX_LENGTH + 1];
+	enum pair_phase phase;
+	struct error reason;
+	struct pair_files files;
+	struct job job; // opening, closing
+	int opened; // its result
+
+	struct slots *slots;
+	struct source *source;
+	struct link_thread *links; // NULL with no_peer
+	struct no_peer no_peer;
+	struct export *exports[VOLUMES_MAX];
+	unsigned exports_closing;
+	bool serving;
+	bool serve; // asked for before it was open
+	struct timer watch_timer; // adds up breaches of the RPO
+	struct rpo_watch watch;
+	struct await *awaits;
+
+	unsigned saving; // of the state
+	bool stop_wanted, engine_stopping, engine_stopped, links_stopping, clean;
+	void (*gone)(void *user);
+	void *gone_user;
+};
+
+// pair.c
+void pair_reopen(struct pair *pair); // refused, with nothing open
+
+// pair_run.c
+int pair_fenced(const struct pair *pair, struct error *reason); // -EPERM
+void pair_answer(struct pair *pair, int error, const struct error *reason); // those who await
+
+// pair_stop.c
+void pair_close_exports(struct pair *pair);
+void pair_shut(struct pair *pair); // phase is STOPPING: goes through the steps of stopping
+
+#endif

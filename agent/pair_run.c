@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pair that runs: waiting for it, pausing, reloading, telling of it.
+#include "pair.h"
+
+#include "pair_impl.h"
+
+#include "common/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// -- waiting --
+
+int pair_fenced(const struct pair *pair, struct error *reason)
+{
+	return fail(reason, EPERM, "pair %s was promoted on its peer: this node must not serve it any more",
+	            pair->name);
+}
+
+static void answer(struct await *await, int error, const struct error *reason)
+{
+	clock_cancel(loop_clock(await->pair->agent->loop), &await->timer);
+	await->done(await->user, error, reason);
+	free(await);
+}
+
+void pair_answer(struct pair *pair, int error, const struct error *reason)
+{
+	struct await *await = pair->awaits, *next;
+
+	pair->awaits = NULL;
+	for (; await; await = next) {
+		next = await->next;
+		answer(await, error, reason);
+	}
+}
+
+static void remove_await(struct await *await)
+{
+	struct await **at = &await->pair->awaits;
+
+	while (*at != await)
+		at = &(*at)->next;
+	*at = await->next;
+}
+
+// What is so already is told from the timer too: never from within.
+static void await_due(struct timer *timer)
+{
+	struct await *await = (struct await *)((char *)timer - offsetof(struct await, timer));
+	struct pair *pair = await->pair;
+	struct error reason;
+
+	remove_await(await);
+	if (pair->serving) {
+		answer(await, 0, NULL);
+	} else if (pair->phase == PAIR_REFUSED) {
+		answer(await, -EINVAL, &pair->reason);
+	} else if (pair->files.state.fenced) {
+		answer(await, pair_fenced(pair, &reason), &reason);
+	} else {
+		answer(await, fail(&reason, EINPROGRESS, "pair %s waits for its peer", pair->name), &reason);
+	}
+}
+
+void pair_await(struct pair *pair, unsigned seconds, void *user,
+                void (*done)(void *user, int error, const struct error *reason))
+{
+	struct clock *clock = loop_clock(pair->agent->loop);
+	struct await *await = calloc(1, sizeof(*await));
+	bool settled = pair->serving || pair->phase == PAIR_REFUSED || pair->files.state.fenced;
+
+	if (!await)
+		abort(); // a few bytes for a command of the administrator
+	await->timer.fire = await_due;
+	await->pair = pair;
+	await->user = user;
+	await->done = done;
+	await->next = pair->awaits;
+	pair->awaits = await;
+	clock_set(clock, &await->timer, clock_now(clock) + (settled ? 0 : seconds * NSEC_PER_SEC));
+}
+
+// -- pausing --
+
+struct pausing {
+	struct pair *pair;
+	bool pause;
+	void *user;
+	void (*done)(void *user, int error, const struct error *reason);
+};
+
+static void paused(void *user, int error)
+{
+	struct pausing *pausing = user;
+	struct pair *pair = pausing->pair;
+	struct error err = {""};
+
+	if (error < 0) {
+		pair->files.state.paused = !pausing->pause;
+		fail(&err, -error, "save the state of pair %s: %s", pair->name, strerror(-error));
+	} else {
+		log_event(LOG_LEVEL_INFO, pausing->pause ? "paused" : "resumed", "pair=%s", pair->name);
+		source_pause(pair->source, pausing->pause);
+	}
+	pausing->done(pausing->user, error, &err);
+	free(pausing);
+	pair->saving--;
+	if (pair->phase == PAIR_STOPPING)
+		pair_shut(pair);
+}
+
+void pair_pause(struct pair *pair, bool pause, void *user,
+                void (*done)(void *user, int error, const struct error *reason))
+{
+	uint8_t payload[STATE_ENCODED_MAX];
+	struct pausing *pausing;
+	struct error err;
+
+	if (pair->phase != PAIR_RUNNING) {
+		done(user,
+		     fail(&err, EAGAIN, "pair %s does not run: %s", pair->name,
+		          pair->reason.text[0] ? pair->reason.text : "it is starting, or was promoted on its peer"),
+		     &err);
+		return;
+	}
+	pausing = malloc(sizeof(*pausing));
+	if (!pausing) {
+		done(user, fail(&err, ENOMEM, "pause pair %s: out of memory", pair->name), &err);
+		return;
+	}
+	*pausing = (struct pausing){pair, pause, user, done};
+	pair->files.state.paused = pause;
+	pair->saving++;
+	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), pausing, paused);
+}
+
+// -- reloading --
+
+static bool same_otherwise(const struct pair_config *a, const struct pair_config *b)
+{
+	bool same = !strcmp(a->peer, b->peer) && a->volume_count == b->volume_count &&
+	            a->capture_memory == b->capture_memory && a->spill == b->spill && a->journal == b->journal;
+
+	for (unsigned i = 0; same && i < a->volume_count; i++) {
+		unsigned j = 0;
+
+		while (j < b->volume_count && strcmp(a->volumes[i].name, b->volumes[j].name) != 0)
+			j++;
+		same = j < b->volume_count && !strcmp(a->volumes[i].path, b->volumes[j].path) &&
+		       a->volumes[i].export == b->volumes[j].export;
+	}
+	return same;
+}
+
+void pair_reload(struct pair *pair)
+{
+	struct pair_config *config = &pair->files.config, new;
+	char path[PATHS_MAX];
+	struct error err;
+
+	if (pair->phase == PAIR_REFUSED && pair->files.lock < 0) {
+		pair_reopen(pair);
+		return;
+	}
+	if (pair->phase != PAIR_RUNNING)
+		return;
+	if (config_read(path_config(&pair->agent->paths, pair->name, path), &new, &err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "config-rejected", "pair=%s reason=%s", pair->name, err.text);
+		return;
+	}
+	if (!same_otherwise(config, &new))
+		log_event(LOG_LEVEL_WARNING, "config-needs-restart", "pair=%s reason=%s", pair->name,
+		          "volumes, peer and budgets change with the next start of the agent");
+	config->rpo = new.rpo;
+	config->rto = new.rto;
+	config->bandwidth = new.bandwidth;
+	config->start_without_peer = new.start_without_peer;
+	config->auto_resync = new.auto_resync;
+	memcpy(config->listen, new.listen, sizeof(config->listen));
+	source_set_limits(pair->source, config->rpo, config->bandwidth);
+	log_event(LOG_LEVEL_INFO, "config-reloaded", "pair=%s", pair->name);
+}
+
+// -- telling --
+
+void pair_status(struct pair *pair, struct pair_status *status)
+{
+	struct source_status source;
+	struct source_report report = {
+	        .config = &pair->files.config, .status = &source, .generation = &pair->files.state.lineage.generation};
+	char devices[VOLUMES_MAX][sizeof(status->volumes[0].device)], path[PATHS_MAX];
+
+	if (!pair->source) {
+		status_init(status, &pair->files.config, ROLE_PRIMARY);
+		status->generation = pair->files.state.lineage.generation;
+		if (pair->phase == PAIR_REFUSED) {
+			status->state = "refused";
+			status->reason = pair->reason.text;
+		} else if (pair->phase == PAIR_FENCED) {
+			status->state = "demoted";
+			status->reason = "promoted-over";
+		}
+		return;
+	}
+	source_status(pair->source, &source);
+	for (unsigned i = 0; i < pair->files.state.volume_count; i++) {
+		report.volume_bytes[i] = pair->files.state.volumes[i].bytes;
+		if (pair->exports[i] && pair->serving) {
+			snprintf(devices[i], sizeof(devices[i]), "%s", pair_device(pair, i, path));
+			report.devices[i] = devices[i];
+		}
+	}
+	report_source(&report, loop_clock(pair->agent->loop), &pair->watch, status);
+}
