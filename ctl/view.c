@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "view.h"
+#include "ctl.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#define COLUMNS 80
+#define BAR 30
+
+enum tone {
+	TONE_PLAIN,
+	TONE_GOOD,
+	TONE_CAREFUL,
+	TONE_BAD,
+};
+
+struct word {
+	const char *word;
+	enum tone tone;
+	const char *meaning;
+};
+
+// docs/operations.md says what to do about each.
+static const struct word states[] = {
+        {"waiting", TONE_CAREFUL, NULL},  {"full-sync", TONE_CAREFUL, NULL}, {"resync", TONE_CAREFUL, NULL},
+        {"replicating", TONE_GOOD, NULL}, {"paused", TONE_CAREFUL, NULL},    {"diverged", TONE_BAD, NULL},
+        {"split-brain", TONE_BAD, NULL},  {"refused", TONE_BAD, NULL},       {"demoted", TONE_BAD, NULL},
+        {"ok", TONE_GOOD, NULL},          {"at-risk", TONE_CAREFUL, NULL},   {"breached", TONE_BAD, NULL},
+};
+
+static const struct word reasons[] = {
+        {"link-down", TONE_CAREFUL, "the peer cannot be reached"},
+        {"link-slow", TONE_CAREFUL, "the link carries less than what changes"},
+        {"standby-slow", TONE_CAREFUL, "the standby takes less than what changes"},
+        {"journal-full", TONE_BAD, "the standby's journal has no room for an epoch"},
+        {"spill-full", TONE_CAREFUL, "capture memory and spill file were full, an epoch was widened"},
+        {"peer-refused", TONE_BAD, "the peer refuses this node; its log says why"},
+        {"standby-failed", TONE_BAD, "the standby cannot use its disks; its log says why"},
+        {"opening", TONE_CAREFUL, "the standby reads its journal"},
+        {"daemon-down", TONE_BAD, "the daemon that has the pair does not run"},
+        {"not-loaded", TONE_BAD, "configured, but no daemon runs it; see its log"},
+        {"config-invalid", TONE_BAD, "the configuration is wrong; see stead config check"},
+};
+
+static const struct word *find_word(const struct word *words, size_t count, const char *word)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(words[i].word, word))
+			return &words[i];
+	return NULL;
+}
+
+#define FIND(words, word) find_word(words, sizeof(words) / sizeof((words)[0]), word)
+
+static const char *text_of(json_t *object, const char *key, const char *otherwise)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : otherwise;
+}
+
+// Padded to width, so that the colour does not count.
+static void put_word(FILE *out, const char *word, int width, bool colour)
+{
+	static const char *const codes[] = {"", "\033[32m", "\033[33m", "\033[1;31m"};
+	const struct word *known = FIND(states, word);
+	enum tone tone = colour && known ? known->tone : TONE_PLAIN;
+
+	fprintf(out, "%s%-*s%s", codes[tone], width, word, tone ? "\033[0m" : "");
+}
+
+static int percent(json_t *sync)
+{
+	double done = json_number_value(json_object_get(sync, "done_bytes"));
+	double total = json_number_value(json_object_get(sync, "total_bytes"));
+
+	if (total <= 0 || done < 0)
+		return 0;
+	return done >= total ? 100 : (int)(done * 100 / total);
+}
+
+static void put_progress(FILE *out, json_t *pair)
+{
+	json_t *sync = json_object_get(pair, "sync");
+	char done[CELL_MAX], total[CELL_MAX], eta[CELL_MAX];
+	int part = percent(sync) * BAR / 100;
+
+	fprintf(out, "[%.*s%.*s] %d%%  %s of %s", part, "##############################", BAR - part,
+	        "..............................", percent(sync), size_cell(json_object_get(sync, "done_bytes"), done),
+	        size_cell(json_object_get(sync, "total_bytes"), total));
+	if (json_is_number(json_object_get(pair, "eta_seconds")))
+		fprintf(out, ", %s left", seconds_cell(json_object_get(pair, "eta_seconds"), eta));
+	fprintf(out, "\n");
+}
+
+static void put_reason(FILE *out, const char *reason)
+{
+	const struct word *known = FIND(reasons, reason);
+
+	fprintf(out, "%s%s%s\n", reason, known ? ": " : "", known ? known->meaning : "");
+}
+
+static void table_row(FILE *out, json_t *pair, int width, bool colour)
+{
+	char lag[CELL_MAX], age[CELL_MAX], behind[CELL_MAX];
+	json_t *point = json_object_get(pair, "recovery_point");
+	const char *reason = text_of(pair, "reason", NULL);
+
+	fprintf(out, "%-*s  %-7s  ", width, text_of(pair, "pair", "?"), text_of(pair, "role", "-"));
+	put_word(out, text_of(pair, "state", "-"), 11, colour);
+	fprintf(out, "  %-9s  ", seconds_cell(json_object_get(pair, "lag_seconds"), lag));
+	put_word(out, text_of(pair, "rpo_state", "-"), 8, colour);
+	fprintf(out, "  %-9s", seconds_cell(json_object_get(point, "age_seconds"), age));
+	if (width <= 20)
+		fprintf(out, "  %s", size_cell(json_object_get(pair, "bytes_behind"), behind));
+	fprintf(out, "\n");
+	if (json_is_object(json_object_get(pair, "sync"))) {
+		fprintf(out, "  ");
+		put_progress(out, pair);
+	}
+	if (reason) {
+		fprintf(out, "  ");
+		put_reason(out, reason);
+	}
+}
+
+void view_table(FILE *out, json_t *pairs, bool colour)
+{
+	int width = 4;
+	json_t *pair;
+	size_t i;
+
+	json_array_foreach(pairs, i, pair)
+	{
+		int length = (int)strlen(text_of(pair, "pair", "?"));
+
+		width = length > width ? length : width;
+	}
+	fprintf(out, "%-*s  %-7s  %-11s  %-9s  %-8s  %-9s%s\n", width, "PAIR", "ROLE", "STATE", "LAG", "RPO",
+	        "POINT AGE", width <= 20 ? "  BEHIND" : "");
+	json_array_foreach(pairs, i, pair)
+	{
+		table_row(out, pair, width, colour);
+	}
+}
+
+static void view_lag(FILE *out, json_t *pair, bool colour)
+{
+	char lag[CELL_MAX], rpo[CELL_MAX], breached[CELL_MAX];
+	json_t *total = json_object_get(pair, "breach_seconds_total");
+
+	fprintf(out, "lag        %s of %s at most, ", seconds_cell(json_object_get(pair, "lag_seconds"), lag),
+	        seconds_cell(json_object_get(pair, "rpo_seconds"), rpo));
+	put_word(out, text_of(pair, "rpo_state", "not known"), 0, colour);
+	if (json_number_value(total) > 0)
+		fprintf(out, "; breached for %s in all", seconds_cell(total, breached));
+	fprintf(out, "\n");
+}
+
+static void view_point(FILE *out, json_t *pair)
+{
+	json_t *point = json_object_get(pair, "recovery_point"), *promotable = json_object_get(pair, "promotable");
+	char age[CELL_MAX];
+
+	fprintf(out, "recovery   ");
+	if (json_is_object(point)) {
+		fprintf(out, "epoch %lld", (long long)json_integer_value(json_object_get(point, "epoch")));
+		if (json_is_string(json_object_get(point, "time")))
+			fprintf(out, " of %s, %s old", text_of(point, "time", ""),
+			        seconds_cell(json_object_get(point, "age_seconds"), age));
+	} else {
+		fprintf(out, "%s", json_is_false(promotable) ? "no point yet" : "not known");
+	}
+	if (json_is_boolean(promotable))
+		fprintf(out, "; the standby is %spromotable", json_is_true(promotable) ? "" : "not ");
+	fprintf(out, "\n");
+}
+
+static const char *number_cell(json_t *value, char text[CELL_MAX])
+{
+	if (json_is_integer(value))
+		snprintf(text, CELL_MAX, "%lld", (long long)json_integer_value(value));
+	else
+		snprintf(text, CELL_MAX, "-");
+	return text;
+}
+
+static void view_traffic(FILE *out, json_t *pair)
+{
+	json_t *epoch = json_object_get(pair, "epoch"), *eta = json_object_get(pair, "eta_seconds");
+	char a[CELL_MAX], b[CELL_MAX], c[CELL_MAX];
+
+	fprintf(out, "epoch      open %s, durable %s, applied %s\n", number_cell(json_object_get(epoch, "open"), a),
+	        number_cell(json_object_get(epoch, "durable"), b), number_cell(json_object_get(epoch, "applied"), c));
+	fprintf(out, "behind     %s", size_cell(json_object_get(pair, "bytes_behind"), a));
+	if (json_is_number(eta) && json_number_value(eta) == 0)
+		fprintf(out, ", in step");
+	else if (json_is_number(eta))
+		fprintf(out, ", %s to go", seconds_cell(eta, b));
+	fprintf(out, "\nrates      %s/s changed", size_cell(json_object_get(pair, "change_bytes_per_second"), a));
+	fprintf(out, ", %s/s shipped, %s on the wire\n", size_cell(json_object_get(pair, "ship_bytes_per_second"), b),
+	        size_cell(json_object_get(pair, "wire_bytes_total"), c));
+}
+
+static void view_volumes(FILE *out, json_t *pair)
+{
+	char size[CELL_MAX], dirty[CELL_MAX];
+	json_t *volume;
+	size_t i;
+
+	json_array_foreach(json_object_get(pair, "volumes"), i, volume)
+	{
+		const char *device = text_of(volume, "device", NULL);
+		json_t *changed = json_object_get(volume, "dirty_bytes");
+
+		fprintf(out, "volume     %s, %s", text_of(volume, "name", "?"),
+		        size_cell(json_object_get(volume, "bytes"), size));
+		if (json_is_integer(changed))
+			fprintf(out, ", %s not yet durable on the standby", size_cell(changed, dirty));
+		fprintf(out, "\n  stored   %s\n", text_of(volume, "path", "?"));
+		if (device)
+			fprintf(out, "  use      %s (%s)\n", device, text_of(volume, "export", "?"));
+	}
+}
+
+void view_pair(FILE *out, json_t *pair, bool colour)
+{
+	const char *reason = text_of(pair, "reason", NULL);
+
+	fprintf(out, "pair       %s, %s on %s\n", text_of(pair, "pair", "?"), text_of(pair, "role", "role not known"),
+	        text_of(pair, "node", "?"));
+	fprintf(out, "state      ");
+	put_word(out, text_of(pair, "state", "?"), 0, colour);
+	fprintf(out, "\n");
+	if (reason) {
+		fprintf(out, "reason     ");
+		put_reason(out, reason);
+	}
+	if (json_is_object(json_object_get(pair, "sync"))) {
+		fprintf(out, "sync       ");
+		put_progress(out, pair);
+	}
+	fprintf(out, "peer       %s, %s\n", text_of(pair, "peer", "-"),
+	        json_is_true(json_object_get(pair, "connected")) ? "connected" : "not connected");
+	view_lag(out, pair, colour);
+	view_point(out, pair);
+	view_traffic(out, pair);
+	view_volumes(out, pair);
+	if (json_is_string(json_object_get(pair, "generation")))
+		fprintf(out, "generation %s\n", text_of(pair, "generation", ""));
+}
