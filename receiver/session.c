@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection with the primary: handshake, frames in, answers out,
+// heartbeats, silence.
+#include "sink_impl.h"
+
+#include "common/mutant.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEARTBEAT_PERIOD NSEC_PER_SEC
+#define SILENCE_MAX (5 * NSEC_PER_SEC)
+#define ANSWERS_MAX 64 // on their way
+
+// Counts what is on its way out; it outlives the session until the last done().
+struct outbox {
+	struct sink *sink; // NULL: the session is over
+	unsigned pending;
+};
+
+struct outgoing {
+	struct message message;
+	struct outbox *outbox;
+	uint8_t body[];
+};
+
+static void sent(struct message *message)
+{
+	struct outgoing *outgoing = (struct outgoing *)((char *)message - offsetof(struct outgoing, message));
+	struct outbox *outbox = outgoing->outbox;
+	struct sink *sink = outbox->sink;
+	bool refusal = message->type == FRAME_REFUSE;
+
+	free(outgoing);
+	outbox->pending--;
+	if (!sink) {
+		if (outbox->pending == 0)
+			free(outbox);
+		return;
+	}
+	if (refusal)
+		session_end(sink, "refused");
+	sink_advance(sink);
+}
+
+void session_send(struct sink *sink, unsigned type, const void *body, size_t length)
+{
+	struct session *session = &sink->session;
+	struct outgoing *outgoing;
+
+	if (session->stage == SESSION_NONE)
+		return;
+	outgoing = calloc(1, sizeof(*outgoing) + length);
+	if (!outgoing) {
+		session_end(sink, "no memory for an answer");
+		return;
+	}
+	memcpy(outgoing->body, body, length);
+	outgoing->outbox = session->outbox;
+	outgoing->message = (struct message){
+	        .type = type,
+	        .body = outgoing->body,
+	        .body_length = length,
+	        .done = sent,
+	};
+	session->outbox->pending++;
+	channel_send(session->channel, &outgoing->message);
+}
+
+bool session_crowded(const struct sink *sink)
+{
+	return sink->session.outbox->pending >= ANSWERS_MAX;
+}
+
+void session_durable(struct sink *sink, uint64_t epoch)
+{
+	struct wire_epoch durable = {.epoch = epoch, .wall = clock_wall(sink->clock)};
+	uint8_t body[WIRE_BODY_MAX];
+
+	if (sink->session.stage == SESSION_OPEN)
+		session_send(sink, FRAME_DURABLE, body, wire_put_epoch(body, &durable));
+}
+
+// The epoch and what came after it is gone; the peer begins anew after what was
+// kept.
+void session_reject(struct sink *sink, uint64_t epoch, bool full, const char *reason)
+{
+	struct session *session = &sink->session;
+	struct wire_reject reject = {.epoch = epoch, .full = full};
+	uint8_t body[WIRE_BODY_MAX];
+
+	snprintf(reject.reason, sizeof(reject.reason), "%.*s", REASON_MAX, reason);
+	if (session->stage == SESSION_OPEN) {
+		session->received = journal_newest(sink->journal);
+		session->mode = MODE_DROPPING;
+		session_send(sink, FRAME_REJECT, body, wire_put_reject(body, &reject));
+	}
+	sink_event(sink, SINK_REJECTED, epoch, reason);
+}
+
+// The end.
+
+static void drop_epoch(struct sink *sink)
+{
+	struct session *session = &sink->session;
+
+	if (MUTANT(APPLIED_WITHOUT_END) && session->mode == MODE_ATOMIC) {
+		const struct commit commit = {
+		        .epoch = session->begin.epoch,
+		        .base = session->begin.base,
+		        .cut_wall = session->begin.cut_wall,
+		        .completes = session->begin.completes,
+		        .sync = sink->state.sync,
+		        .frames = session->frames,
+		        .digest = session->digest,
+		};
+
+		if (journal_commit(sink->journal, &commit, NULL) == 0)
+			return;
+	}
+	if (session->mode == MODE_ATOMIC)
+		journal_drop(sink->journal);
+	direct_abandon(sink);
+}
+
+static void forget(struct sink *sink)
+{
+	struct session *session = &sink->session;
+	uint64_t number = session->number;
+
+	clock_cancel(sink->clock, &session->tick);
+	if (session->outbox) {
+		session->outbox->sink = NULL;
+		if (session->outbox->pending == 0)
+			free(session->outbox);
+	}
+	free(session->stash);
+	blockhash_free(session->hash);
+	*session = (struct session){.number = number + 1, .in_frame = session->in_frame};
+}
+
+void session_free(struct sink *sink)
+{
+	forget(sink);
+}
+
+static void closed(void *user, const char *why)
+{
+	struct sink *sink = user;
+	bool connected = sink->session.stage == SESSION_OPEN;
+
+	drop_epoch(sink);
+	forget(sink);
+	if (connected)
+		sink_event(sink, SINK_DISCONNECTED, 0, why);
+	sink_advance(sink);
+}
+
+void session_end(struct sink *sink, const char *why)
+{
+	if (sink->session.stage == SESSION_NONE)
+		return;
+	channel_close(sink->session.channel);
+	closed(sink, why);
+}
+
+// Frames.
+
+static void stash(struct sink *sink, const struct frame *frame)
+{
+	struct session *session = &sink->session;
+	size_t length = FRAME_HEADER_BYTES + (size_t)frame->length;
+
+	session->stash = malloc(length);
+	if (!session->stash) {
+		session_end(sink, "no memory for a frame");
+		return;
+	}
+	memcpy(session->stash, frame->bytes, length);
+	session->stash_length = length;
+	session->held = true;
+	channel_hold(session->channel, true);
+}
+
+static void frame_arrived(void *user, const struct frame *frame)
+{
+	struct sink *sink = user;
+	struct session *session = &sink->session;
+	uint64_t number;
+	struct error err;
+	int error;
+
+	if (session->stage == SESSION_REFUSED)
+		return;
+	sink->heard = clock_now(sink->clock);
+	sink->received_bytes += FRAME_HEADER_BYTES + (uint64_t)frame->length;
+	number = session->number;
+	session->in_frame = true;
+	if (session->stash)
+		error = fail(&err, EPROTO, "frame arrived on a connection that is held");
+	else
+		error = frames_take(sink, frame, &err);
+	if (error == -EAGAIN && session->number == number)
+		stash(sink, frame);
+	else if (error && session->number == number)
+		session_end(sink, err.text);
+	sink_advance(sink);
+	session->in_frame = false;
+	if (session->stash)
+		sink_soon(sink);
+}
+
+static const struct channel_events events = {.frame = frame_arrived, .closed = closed};
+
+// The frame that had to wait, once more.
+static void unstash(struct sink *sink)
+{
+	struct session *session = &sink->session;
+	uint64_t number = session->number;
+	struct frame frame;
+	struct error err;
+	uint8_t *bytes;
+	int error;
+
+	if (!session->stash || session->in_frame)
+		return;
+	error = frame_check(session->stash, session->stash_length, &frame);
+	if (!error)
+		error = frames_take(sink, &frame, &err);
+	if (error == -EAGAIN || session->number != number)
+		return;
+	if (error) {
+		session_end(sink, err.text);
+		return;
+	}
+	bytes = session->stash;
+	session->stash = NULL;
+	free(bytes);
+	session->held = false;
+	sink->heard = clock_now(sink->clock);
+	sink->again = true;
+	channel_hold(session->channel, false);
+}
+
+// The handshake.
+
+static void send_heartbeat(struct sink *sink)
+{
+	struct wire_heartbeat heartbeat = {
+	        .wall = clock_wall(sink->clock),
+	        .cut = journal_durable(sink->journal),
+	        .applied = journal_applied_epoch(sink->journal),
+	};
+	uint8_t body[WIRE_BODY_MAX];
+
+	if (!session_crowded(sink))
+		session_send(sink, FRAME_HEARTBEAT, body, wire_put_heartbeat(body, &heartbeat));
+}
+
+static void ticked(struct timer *timer)
+{
+	struct sink *sink = (struct sink *)((char *)timer - offsetof(struct sink, session.tick));
+	struct session *session = &sink->session;
+	uint64_t now = clock_now(sink->clock);
+
+	// while we hold the channel, the silence is ours
+	if (!session->held && now - sink->heard >= SILENCE_MAX) {
+		session_end(sink, "no word from the primary for 5 s");
+		return;
+	}
+	sink->receive_rate = (3 * sink->receive_rate + sink->received_bytes - sink->counted_bytes) / 4;
+	sink->counted_bytes = sink->received_bytes;
+	clock_set(sink->clock, &session->tick, now + HEARTBEAT_PERIOD);
+	if (session->stage == SESSION_OPEN)
+		send_heartbeat(sink);
+}
+
+static bool volume_blank(const struct sink *sink, unsigned index)
+{
+	uint64_t bytes = sink->state.volumes[index].bytes, length = bytes;
+
+	return disk_hole(sink->config.volumes[index], 0, &length) && length >= bytes;
+}
+
+static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
+{
+	const struct pair_state *state = &sink->state;
+	bool untouched = !sink->consistent && id_is_none(&state->sync);
+	struct id key = sink_random_id(sink);
+
+	*welcome = (struct wire_welcome){
+	        .hello =
+	                {
+	                        .version_min = WIRE_VERSION,
+	                        .version_max = WIRE_VERSION,
+	                        .pair = state->pair,
+	                        .role = state->role,
+	                        .lineage = state->lineage,
+	                        .volume_count = state->volume_count,
+	                },
+	        .consistent = sink->consistent,
+	        .journal_bytes = journal_largest(sink->journal),
+	};
+	memcpy(welcome->hash_key, key.bytes, sizeof(welcome->hash_key));
+	welcome->hello.epoch = state->role == ROLE_STANDBY ? journal_durable(sink->journal) : state->promoted_epoch;
+	if (!sink->consistent) {
+		welcome->hello.sync = state->sync;
+		welcome->sync_volume = state->sync_volume;
+		welcome->sync_block = state->sync_block;
+	}
+	for (unsigned i = 0; i < state->volume_count; i++) {
+		memcpy(welcome->hello.volumes[i].name, state->volumes[i].name, sizeof(state->volumes[i].name));
+		welcome->hello.volumes[i].bytes = state->volumes[i].bytes;
+		welcome->hello.volumes[i].blank = untouched && volume_blank(sink, i);
+	}
+}
+
+static void send_welcome(struct sink *sink)
+{
+	struct session *session = &sink->session;
+	struct wire_welcome welcome;
+	uint8_t body[WIRE_BODY_MAX];
+
+	describe_ourselves(sink, &welcome);
+	session->hash = blockhash_new(welcome.hash_key);
+	if (!session->hash) {
+		session_end(sink, "no memory for a connection");
+		return;
+	}
+	session->stage = SESSION_OPEN;
+	session->received = welcome.hello.epoch;
+	session_send(sink, FRAME_WELCOME, body, wire_put_welcome(body, &welcome));
+	sink->again = true;
+	if (session->stage == SESSION_OPEN)
+		sink_event(sink, SINK_CONNECTED, 0, NULL);
+}
+
+void session_advance(struct sink *sink)
+{
+	if (sink->session.stage == SESSION_SETTLING && sink_settled(sink))
+		send_welcome(sink);
+	if (sink->session.stage == SESSION_OPEN)
+		unstash(sink);
+}
+
+static int refuse(struct wire_refuse *refusal, enum refusal code, const char *reason)
+{
+	refusal->code = code;
+	snprintf(refusal->reason, sizeof(refusal->reason), "%.*s", REASON_MAX, reason);
+	return -EPERM;
+}
+
+static int check_volumes(const struct sink *sink, const struct wire_hello *hello, struct wire_refuse *refusal)
+{
+	char text[REASON_MAX + 1];
+
+	if (hello->volume_count != sink->state.volume_count) {
+		snprintf(text, sizeof(text), "primary has %u volumes, standby has %u", hello->volume_count,
+		         sink->state.volume_count);
+		return refuse(refusal, REFUSAL_VOLUMES, text);
+	}
+	for (unsigned i = 0; i < hello->volume_count; i++) {
+		const struct wire_volume *theirs = &hello->volumes[i];
+		const struct state_volume *ours = &sink->state.volumes[i];
+
+		if (strcmp(theirs->name, ours->name) == 0 && theirs->bytes == ours->bytes)
+			continue;
+		snprintf(text, sizeof(text), "volume %u is %s of %llu bytes on the primary, %s of %llu on the standby",
+		         i, theirs->name, (unsigned long long)theirs->bytes, ours->name,
+		         (unsigned long long)ours->bytes);
+		return refuse(refusal, REFUSAL_VOLUMES, text);
+	}
+	return 0;
+}
+
+static int judge(struct sink *sink, const struct wire_hello *hello, struct wire_refuse *refusal)
+{
+	const struct pair_state *state = &sink->state;
+
+	if (sink->failed)
+		return refuse(refusal, REFUSAL_INTERNAL, sink->failed_text.text);
+	if (sink->promoting)
+		return refuse(refusal, REFUSAL_BUSY, "standby is being promoted");
+	if (sink->stopping)
+		return refuse(refusal, REFUSAL_BUSY, "standby stops");
+	if (hello->version_min > WIRE_VERSION || hello->version_max < WIRE_VERSION)
+		return refuse(refusal, REFUSAL_VERSION, "standby speaks version 1 of the protocol only");
+	if (!id_equal(&hello->pair, &state->pair))
+		return refuse(refusal, REFUSAL_UNKNOWN_PAIR, "connection is for another pair");
+	switch (lineage_judge(state->role, &state->lineage, hello->role, &hello->lineage)) {
+	case VERDICT_NO_PRIMARY:
+		return refuse(refusal, REFUSAL_LINEAGE, "both nodes are standby; one must be promoted");
+	case VERDICT_UNRELATED:
+		return refuse(refusal, REFUSAL_LINEAGE, "the nodes have no generation in common");
+	default:
+		return check_volumes(sink, hello, refusal);
+	}
+}
+
+void sink_attach(struct sink *sink, struct channel *channel, const struct wire_hello *hello)
+{
+	struct session *session = &sink->session;
+	struct wire_refuse refusal = {0};
+	uint8_t body[WIRE_BODY_MAX];
+
+	session_end(sink, "the primary opened another connection");
+	session->channel = channel;
+	channel->events = &events;
+	channel->user = sink;
+	session->outbox = calloc(1, sizeof(*session->outbox));
+	if (!session->outbox) {
+		channel_close(channel);
+		session->channel = NULL;
+		sink_event(sink, SINK_REFUSED, 0, "no memory for a connection");
+		return;
+	}
+	session->outbox->sink = sink;
+	session->stage = SESSION_SETTLING;
+	sink->heard = clock_now(sink->clock);
+	session->tick.fire = ticked;
+	clock_set(sink->clock, &session->tick, sink->heard + HEARTBEAT_PERIOD);
+	if (judge(sink, hello, &refusal)) {
+		session->stage = SESSION_REFUSED;
+		session_send(sink, FRAME_REFUSE, body, wire_put_refuse(body, &refusal));
+		sink_event(sink, SINK_REFUSED, 0, refusal.reason);
+		return;
+	}
+	session->takes_epochs =
+	        sink->state.role == ROLE_STANDBY && hello->role == ROLE_PRIMARY &&
+	        (id_equal(&hello->lineage.generation, &sink->state.lineage.generation) || MUTANT(FENCE_IGNORED));
+	sink_soon(sink);
+}
