@@ -233,7 +233,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	pair->source = source_new(&config);
 	if (!pair->slots || !pair->source)
 		return fail(err, ENOMEM, "start pair %s: out of memory", pair->name);
-	return 0;
+	return pair_files_opened(files, err);
 }
 
 static void watch(struct timer *timer)

@@ -134,6 +134,13 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 	return result;
 }
 
+int pair_files_opened(const struct pair_files *files, struct error *err)
+{
+	if (msync(files->map, BLOCK_SIZE, MS_SYNC) == 0)
+		return 0;
+	return fail(err, errno, "sync the change map of pair %s: %s", files->config.name, strerror(errno));
+}
+
 void pair_files_close(struct pair_files *files, bool clean)
 {
 	if (files->map) {

@@ -28,6 +28,11 @@ struct pair_files {
 // state hold what could be read. clean: the map is complete.
 int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot,
                     struct pair_files *files, struct error *err);
+
+// Between source_new() and source_start(): the map says durably that it is in
+// use. 0 or -errno with the reason.
+int pair_files_opened(const struct pair_files *files, struct error *err);
+
 void pair_files_close(struct pair_files *files, bool clean);
 
 #endif

@@ -139,7 +139,9 @@ size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes);
 // source_new() begins with an empty map; fresh zero memory makes that cheaper.
 bool source_map_trusted(const struct source_config *config);
 
-// NULL without memory. Nothing happens before source_start().
+// NULL without memory. Nothing happens before source_start(), and before that
+// the caller syncs the map's first page: a power failure must not bring back a
+// page that calls the map closed.
 struct source *source_new(const struct source_config *config);
 void source_start(struct source *source);
 
