@@ -215,15 +215,15 @@ static bool explain(const struct model *model, unsigned volume, uint64_t place, 
 	return false;
 }
 
-static bool check_disks(const struct model *model, struct sim_disk *const *disks, uint64_t moment, char *why,
-                        size_t size)
+static bool check_disks(const struct model *model, struct sim_disk *const *disks, uint64_t begin, uint64_t end,
+                        char *why, size_t size)
 {
 	for (unsigned v = 0; v < model->volume_count; v++) {
 		for (uint64_t i = 0; i < model->grain_count[v]; i++) {
 			uint32_t value = disk_value(model, disks, v, i);
 			bool never_written;
 			const struct write *last =
-			        impossible(model, &model->grains[v][i], value, moment, moment, &never_written);
+			        impossible(model, &model->grains[v][i], value, begin, end, &never_written);
 
 			if (last)
 				return explain(model, v, i, value, last, never_written, why, size);
@@ -240,12 +240,12 @@ bool model_check_cut(const struct model *model, struct sim_disk *const *disks, u
 		snprintf(why, size, "epoch %" PRIu64 " was never cut", epoch);
 		return false;
 	}
-	return check_disks(model, disks, cut->moment, why, size);
+	return check_disks(model, disks, cut->moment, cut->moment, why, size);
 }
 
 bool model_check_now(const struct model *model, struct sim_disk *const *disks, char *why, size_t size)
 {
-	return check_disks(model, disks, *model->sequence, why, size);
+	return check_disks(model, disks, *model->sequence, *model->sequence, why, size);
 }
 
 bool model_check_prefix(const struct model *model, struct sim_disk *const *disks, char *why, size_t size)
@@ -261,7 +261,7 @@ bool model_check_prefix(const struct model *model, struct sim_disk *const *disks
 				newest = write_at(model, value)->submitted;
 		}
 	}
-	return check_disks(model, disks, newest, why, size);
+	return check_disks(model, disks, newest, *model->sequence, why, size);
 }
 
 bool model_check_read(const struct model *model, unsigned volume, uint64_t first, uint64_t count, const uint8_t *data,
@@ -315,7 +315,8 @@ uint64_t model_oldest_behind(const struct model *model, uint64_t durable_epoch)
 
 		if (write->submitted <= moment)
 			break;
-		if (write->fate == FATE_ACKED && write->kind != WRITE_BASE && write->acked < oldest)
+		if (write->fate == FATE_ACKED && (write->kind == WRITE_DATA || write->kind == WRITE_ZERO) &&
+		    write->acked < oldest)
 			oldest = write->acked;
 	}
 	return oldest;

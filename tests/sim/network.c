@@ -235,6 +235,16 @@ static void run_pump(struct event *event)
 		tell(peer, 0, "closed by the peer");
 }
 
+// COMPARE hashes with the key that the standby chose, as in link.h.
+static void learn_hash_key(struct end *end, const struct frame *frame)
+{
+	struct wire_welcome *welcome = allocate(sizeof(*welcome));
+
+	if (wire_get_welcome(frame, welcome) == 0)
+		encoder_set_hash_key(end->encoder, welcome->hash_key);
+	free(welcome);
+}
+
 // Hands one frame to the user; false when the connection may be gone by now.
 static void give(struct end *end, struct packet *packet)
 {
@@ -244,6 +254,8 @@ static void give(struct end *end, struct packet *packet)
 	if (frame_check(packet->bytes, packet->length, &frame) || frame.sequence != end->next_sequence)
 		network->misused = "frame out of order";
 	end->next_sequence++;
+	if (frame.type == FRAME_WELCOME)
+		learn_hash_key(end, &frame);
 	if (network->arrived)
 		network->arrived(network->user, end->host->index, &frame);
 	end->channel.events->frame(end->channel.user, &frame);

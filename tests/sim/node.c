@@ -45,6 +45,12 @@ static void sync_map(struct node *node)
 	snapshot_map(node, node->map_former);
 }
 
+static void sync_first_page(struct node *node)
+{
+	memcpy(node->map_synced, node->map, PAGE);
+	memcpy(node->map_former, node->map, PAGE);
+}
+
 // What a power failure leaves of a mapped file: each page as it was at some
 // moment since it was synced, some of them torn.
 static void tear_map(struct node *node)
@@ -64,10 +70,31 @@ static void tear_map(struct node *node)
 	sync_map(node);
 }
 
+static void fence_saved(void *user, int error)
+{
+	struct node *node = user;
+
+	node->fence_durable = !error;
+}
+
+// As the daemon does when it is told.
+static void save_fence(struct node *node)
+{
+	uint8_t encoded[STATE_ENCODED_MAX];
+
+	node->state.fenced = true;
+	if (!node->slots)
+		node->slots = slots_new(&node->state_disk.disk, 0, STATE_SLOT_KIND);
+	if (!node->slots)
+		abort();
+	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, fence_saved);
+}
+
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {"connected", "disconnected", "serving", "fenced",       "refused",
-	                                    "cut",       "durable",      "widened", "sync-started", "sync-done"};
+	static const char *const names[] = {"connected",    "disconnected", "serving",    "fenced",
+	                                    "refused",      "cut",          "durable",    "widened",
+	                                    "sync-started", "sync-done",    "map-damaged"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -83,6 +110,7 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		node->fenced = true;
 		node->serving = false;
 		workload_stop(&node->workload);
+		save_fence(node);
 		if (!sim->promoted)
 			violate(sim, "G5: node %u was fenced though nobody was promoted: %s", node->index, text);
 		break;
@@ -107,6 +135,10 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		break;
 	case SOURCE_SYNC_DONE:
 		node->synced = true;
+		break;
+	case SOURCE_MAP_DAMAGED:
+		if (node->map_trusted)
+			violate(sim, "G10: the map of node %u is damaged: %s", node->index, text);
 		break;
 	default:
 		break;
@@ -193,9 +225,14 @@ static void start_source(struct node *node)
 		config.volumes[v].disk = &node->volumes[v].disk;
 		config.volumes[v].bytes = plan->volume_bytes[v];
 	}
+	// The daemon begins with a new file then; the engine copes without.
+	node->map_trusted = source_map_trusted(&config);
+	if (!node->map_trusted && rng_chance(&node->sim->rng, 1, 2))
+		memset(node->map, 0, node->map_bytes);
 	node->source = source_new(&config);
 	if (!node->source)
 		abort();
+	sync_first_page(node);
 	source_start(node->source);
 }
 
@@ -273,6 +310,11 @@ static void forget_engine(struct node *node)
 		source_free(node->source);
 	if (node->sink)
 		sink_free(node->sink);
+	if (node->slots)
+		slots_free(node->slots);
+	node->slots = NULL;
+	if (!node->fence_durable)
+		node->fenced = node->told_newer = false; // it may have forgotten
 	listener_clear(node);
 	node->source = NULL;
 	node->sink = NULL;
@@ -335,6 +377,10 @@ static void after_stop(struct node *node)
 	struct simulation *sim = node->sim;
 	bool primary = node->source != NULL;
 
+	if (node->fenced && !node->fence_durable) {
+		scheduler_add(&sim->scheduler, &node->finish, MSEC);
+		return;
+	}
 	if (primary) {
 		sync_map(node);
 		source_map_close(node->map);

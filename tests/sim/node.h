@@ -28,6 +28,7 @@ struct node {
 
 	uint8_t *map, *map_former, *map_synced; // as it is, as it was some time, as it was synced
 	size_t map_bytes;
+	bool map_trusted; // at the last start
 	struct id boot;
 	bool paused;
 
@@ -41,7 +42,9 @@ struct node {
 
 	// primary
 	bool serving;
-	bool fenced; // was told of a newer generation; for ever
+	bool fenced; // was told of a newer generation
+	bool fence_durable; // and will always know
+	struct slots *slots; // to keep that
 	bool told_newer; // a frame that says so has arrived
 	bool synced; // the first full sync was done
 	uint64_t durable; // newest epoch it calls durable on the standby

@@ -230,7 +230,8 @@ static void stuck(struct simulation *sim)
 // After a promotion: the old primary has learned of it, the new one serves.
 static bool settled(struct simulation *sim)
 {
-	return sim->nodes[0].source && sim->nodes[0].fenced && sim->nodes[1].source && sim->nodes[1].serving;
+	return sim->nodes[0].source && sim->nodes[0].fenced && sim->nodes[0].fence_durable && sim->nodes[1].source &&
+	       sim->nodes[1].serving;
 }
 
 static bool over(struct simulation *sim)
