@@ -70,7 +70,7 @@ static int add_from_daemon(struct context *context, enum daemon_role daemon, con
 		const char *other = json_string_value(json_object_get(pair, "pair"));
 
 		// Right after a promotion both may still know it: the primary counts.
-		if (other && !has_pair(found->pairs, other))
+		if (other && (!name || !strcmp(name, other)) && !has_pair(found->pairs, other))
 			json_array_append(found->pairs, pair);
 	}
 	json_decref(reply);
@@ -264,7 +264,7 @@ const struct command command_status = {
                 "  --root DIR  the node below DIR (default /)\n"
                 "\n"
                 "LAG is what a disaster now would lose. RPO is ok, at-risk (lag over three\n"
-                "quarters of it) or breached. POINT AGE is the age of the newest recovery point.\n",
+                "quarters of it) or breached. POINT is the age of the newest recovery point.\n",
         .options = status_options,
         .most = 1,
         .option = status_option,

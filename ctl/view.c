@@ -5,8 +5,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define COLUMNS 80
-#define BAR 30
+#define BAR 16
+#define WIDE_NAME 22 // beside longer ones one column has no room
 
 enum tone {
 	TONE_PLAIN,
@@ -86,8 +86,8 @@ static void put_progress(FILE *out, json_t *pair)
 	char done[CELL_MAX], total[CELL_MAX], eta[CELL_MAX];
 	int part = percent(sync) * BAR / 100;
 
-	fprintf(out, "[%.*s%.*s] %d%%  %s of %s", part, "##############################", BAR - part,
-	        "..............................", percent(sync), size_cell(json_object_get(sync, "done_bytes"), done),
+	fprintf(out, "[%.*s%.*s] %d%%  %s of %s", part, "################", BAR - part, "................",
+	        percent(sync), size_cell(json_object_get(sync, "done_bytes"), done),
 	        size_cell(json_object_get(sync, "total_bytes"), total));
 	if (json_is_number(json_object_get(pair, "eta_seconds")))
 		fprintf(out, ", %s left", seconds_cell(json_object_get(pair, "eta_seconds"), eta));
@@ -101,6 +101,21 @@ static void put_reason(FILE *out, const char *reason)
 	fprintf(out, "%s%s%s\n", reason, known ? ": " : "", known ? known->meaning : "");
 }
 
+// "1.5 GiB" to "1.5G", "2 min 5 s" to "2m5s": a table has 80 columns only.
+static const char *compact(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; from++) {
+		if (!strncmp(from, "iB", 2) || !strncmp(from, "in", 2))
+			from++;
+		else if (*from != ' ')
+			*to++ = *from;
+	}
+	*to = '\0';
+	return text;
+}
+
 static void table_row(FILE *out, json_t *pair, int width, bool colour)
 {
 	char lag[CELL_MAX], age[CELL_MAX], behind[CELL_MAX];
@@ -109,11 +124,11 @@ static void table_row(FILE *out, json_t *pair, int width, bool colour)
 
 	fprintf(out, "%-*s  %-7s  ", width, text_of(pair, "pair", "?"), text_of(pair, "role", "-"));
 	put_word(out, text_of(pair, "state", "-"), 11, colour);
-	fprintf(out, "  %-9s  ", seconds_cell(json_object_get(pair, "lag_seconds"), lag));
+	fprintf(out, "  %-6s  ", compact(seconds_cell(json_object_get(pair, "lag_seconds"), lag)));
 	put_word(out, text_of(pair, "rpo_state", "-"), 8, colour);
-	fprintf(out, "  %-9s", seconds_cell(json_object_get(point, "age_seconds"), age));
-	if (width <= 20)
-		fprintf(out, "  %s", size_cell(json_object_get(pair, "bytes_behind"), behind));
+	fprintf(out, "  %-6s", compact(seconds_cell(json_object_get(point, "age_seconds"), age)));
+	if (width <= WIDE_NAME)
+		fprintf(out, "  %s", compact(size_cell(json_object_get(pair, "bytes_behind"), behind)));
 	fprintf(out, "\n");
 	if (json_is_object(json_object_get(pair, "sync"))) {
 		fprintf(out, "  ");
@@ -137,8 +152,8 @@ void view_table(FILE *out, json_t *pairs, bool colour)
 
 		width = length > width ? length : width;
 	}
-	fprintf(out, "%-*s  %-7s  %-11s  %-9s  %-8s  %-9s%s\n", width, "PAIR", "ROLE", "STATE", "LAG", "RPO",
-	        "POINT AGE", width <= 20 ? "  BEHIND" : "");
+	fprintf(out, "%-*s  %-7s  %-11s  %-6s  %-8s  %-6s%s\n", width, "PAIR", "ROLE", "STATE", "LAG", "RPO", "POINT",
+	        width <= WIDE_NAME ? "  BEHIND" : "");
 	json_array_foreach(pairs, i, pair)
 	{
 		table_row(out, pair, width, colour);
@@ -173,7 +188,7 @@ static void view_point(FILE *out, json_t *pair)
 		fprintf(out, "%s", json_is_false(promotable) ? "no point yet" : "not known");
 	}
 	if (json_is_boolean(promotable))
-		fprintf(out, "; the standby is %spromotable", json_is_true(promotable) ? "" : "not ");
+		fprintf(out, "; %spromotable", json_is_true(promotable) ? "" : "not ");
 	fprintf(out, "\n");
 }
 
@@ -196,7 +211,7 @@ static void view_traffic(FILE *out, json_t *pair)
 	fprintf(out, "behind     %s", size_cell(json_object_get(pair, "bytes_behind"), a));
 	if (json_is_number(eta) && json_number_value(eta) == 0)
 		fprintf(out, ", in step");
-	else if (json_is_number(eta))
+	else if (json_is_number(eta) && !json_is_object(json_object_get(pair, "sync")))
 		fprintf(out, ", %s to go", seconds_cell(eta, b));
 	fprintf(out, "\nrates      %s/s changed", size_cell(json_object_get(pair, "change_bytes_per_second"), a));
 	fprintf(out, ", %s/s shipped, %s on the wire\n", size_cell(json_object_get(pair, "ship_bytes_per_second"), b),
