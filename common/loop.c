@@ -56,6 +56,9 @@ struct loop {
 	bool sleeping;
 };
 
+// The loop that this thread is in: posting to it wakes nobody.
+static _Thread_local const struct loop *running;
+
 static struct loop *loop_of(struct clock *clock)
 {
 	return (struct loop *)clock;
@@ -370,7 +373,7 @@ void loop_post(struct loop *loop, struct task *task)
 	pthread_mutex_lock(&loop->lock);
 	*loop->tasks_end = task;
 	loop->tasks_end = &task->next;
-	wake = loop->sleeping;
+	wake = loop->sleeping && loop != running;
 	loop->sleeping = false;
 	pthread_mutex_unlock(&loop->lock);
 
@@ -409,21 +412,31 @@ static int submit_and_wait(struct loop *loop)
 	return io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, limit, NULL);
 }
 
+static int turn(struct loop *loop)
+{
+	int result = submit_and_wait(loop);
+
+	// EAGAIN, EBUSY: short of memory or completions overflown; what was
+	// prepared stays queued and running completions makes room.
+	if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY)
+		return result;
+	run_completions(loop);
+	run_tasks(loop);
+	fire_timers(loop);
+	return 0;
+}
+
 int loop_run(struct loop *loop)
 {
-	loop->quit = false;
-	while (!loop->quit) {
-		int result = submit_and_wait(loop);
+	const struct loop *outer = running;
+	int result = 0;
 
-		// EAGAIN, EBUSY: short of memory or completions overflown; what
-		// was prepared stays queued and running completions makes room.
-		if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY)
-			return result;
-		run_completions(loop);
-		run_tasks(loop);
-		fire_timers(loop);
-	}
-	return 0;
+	loop->quit = false;
+	running = loop;
+	while (!loop->quit && !result)
+		result = turn(loop);
+	running = outer;
+	return result;
 }
 
 void loop_free(struct loop *loop)
