@@ -17,20 +17,25 @@ static int64_t known(uint64_t value, bool zero_is_known)
 }
 
 // Before the primary has heard of its standby it does not know what that one
-// holds; while a full sync runs the standby holds nothing to promote.
+// holds. The engine knows of no durable epoch while a full sync runs. Where
+// nothing is newer than the newest point, the point is as good as now.
 static void report_recovery(const struct source_status *source, int64_t wall, struct pair_status *status)
 {
-	if (source->state == SOURCE_STATE_FULL_SYNC) {
+	int64_t point = source->recovery_point;
+
+	if (source->state == SOURCE_STATE_FULL_SYNC || (source->connected && source->durable == 0)) {
 		status->promotable = 0;
 		return;
 	}
 	if (source->durable == 0)
 		return;
 	status->promotable = 1;
-	status->recovery_epoch = (int64_t)source->durable;
-	if (source->recovery_point > 0) {
-		status->recovery_time = source->recovery_point;
-		status->recovery_age = wall > source->recovery_point ? wall - source->recovery_point : 0;
+	status->recovery_epoch = known(source->durable, false);
+	if (source->lag == 0)
+		point = wall;
+	if (point > 0) {
+		status->recovery_time = point;
+		status->recovery_age = wall > point ? wall - point : 0;
 	}
 }
 

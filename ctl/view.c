@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#define COLUMNS 80
 #define BAR 16
 #define WIDE_NAME 22 // beside longer ones one column has no room
 
@@ -94,11 +95,28 @@ static void put_progress(FILE *out, json_t *pair)
 	fprintf(out, "\n");
 }
 
-static void put_reason(FILE *out, const char *reason)
+// A daemon that refuses gives a sentence for a reason: wrapped at words.
+static void put_reason(FILE *out, const char *reason, int indent)
 {
 	const struct word *known = FIND(reasons, reason);
+	int column = indent;
 
-	fprintf(out, "%s%s%s\n", reason, known ? ": " : "", known ? known->meaning : "");
+	if (known) {
+		fprintf(out, "%s: %s\n", reason, known->meaning);
+		return;
+	}
+	while (*reason) {
+		int length = (int)strcspn(reason, " ");
+
+		if (column > indent && column + length >= COLUMNS) {
+			fprintf(out, "\n%*s", indent, "");
+			column = indent;
+		}
+		column += fprintf(out, "%s%.*s", column > indent ? " " : "", length, reason);
+		reason += length;
+		reason += strspn(reason, " ");
+	}
+	fprintf(out, "\n");
 }
 
 // "1.5 GiB" to "1.5G", "2 min 5 s" to "2m5s": a table has 80 columns only.
@@ -136,7 +154,7 @@ static void table_row(FILE *out, json_t *pair, int width, bool colour)
 	}
 	if (reason) {
 		fprintf(out, "  ");
-		put_reason(out, reason);
+		put_reason(out, reason, 2);
 	}
 }
 
@@ -250,7 +268,7 @@ void view_pair(FILE *out, json_t *pair, bool colour)
 	fprintf(out, "\n");
 	if (reason) {
 		fprintf(out, "reason     ");
-		put_reason(out, reason);
+		put_reason(out, reason, 11);
 	}
 	if (json_is_object(json_object_get(pair, "sync"))) {
 		fprintf(out, "sync       ");

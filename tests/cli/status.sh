@@ -27,7 +27,8 @@ sync=', "sync": {"done_bytes": 512, "total_bytes": 1024}, "eta_seconds": 90, "re
 longest=$(printf '%031d' 0 | tr 0 x)
 # a key given again replaces the former one
 daemon agent <<END
-{"status": {"pairs": [$(pair web primary replicating), $(pair both primary replicating)]}}
+{"status": {"pairs": [$(pair web primary replicating), $(pair both primary replicating),
+                      $(pair bad primary refused ', "reason": "volume data: open /dev/vg/data: no such file or directory; is the volume group active, and is its name still the same as before"')]}}
 END
 daemon receiver <<END
 {"status": {"pairs": [$(pair db standby full-sync "$sync"), $(pair both standby waiting)]}}
@@ -39,15 +40,15 @@ echo nonsense >"$node/etc/stead/pairs/broken.conf"
 done_well status
 fits
 [ "$(awk 'NR > 1 && !/^ / { print $1, $2, $3 }' "$work/out" | tr '\n' ,)" = \
-	"both primary replicating,broken - waiting,db standby full-sync,lost - waiting,web primary replicating," ] ||
-	fail "not the five pairs in their order"
+	"bad primary refused,both primary replicating,broken - waiting,db standby full-sync,lost - waiting,web primary replicating," ] ||
+	fail "not the six pairs in their order"
 says "[########........] 50%  512 B of 1.0 KiB, 1 min 30 s left"
 says "link-slow: the link carries less than what changes"
 says "not-loaded: configured, but no daemon runs it"
 says "config-invalid: the configuration is wrong; see stead config check"
 grep -q "$(printf '\033')" "$work/out" && fail "colours without a terminal"
 
-for name in web db lost broken; do
+for name in web db lost broken bad; do
 	done_well status "$name"
 	fits
 	says "pair       $name,"
@@ -60,7 +61,7 @@ says "4.0 KiB not yet durable"
 refused 1 "no pair nosuch on this node; there is broken, lost, web" status nosuch
 
 done_well status --json
-[ "$(grep -c '"pair":' "$work/out")" = 5 ] || fail "not an array of five"
+[ "$(grep -c '"pair":' "$work/out")" = 6 ] || fail "not an array of six"
 says '"lag_seconds": 0.41,'
 done_well status web --json
 [ "$(head -c 1 "$work/out")" = "{" ] || fail "one pair is no object"
@@ -76,7 +77,7 @@ exec 4<"$work/watched"
 for i in 1 2; do
 	read -r line <&4 || fail "--watch stopped"
 	case $line in
-	'[{"pair":"both"'*) ;;
+	'[{"pair":"bad"'*) ;;
 	*) fail "--watch --json: $line" ;;
 	esac
 done

@@ -241,6 +241,35 @@ static void primary_that_has_heard_nothing(void **state)
 	json_decref(json);
 }
 
+// Nothing newer exists: the age of the last epoch says nothing.
+static void idle_primary_is_as_good_as_now(void **state)
+{
+	struct source_status source = {.state = SOURCE_STATE_REPLICATING,
+	                               .connected = true,
+	                               .durable = 42,
+	                               .recovery_point = START - 3600 * SEC};
+	json_t *json;
+
+	(void)state;
+	watch = (struct rpo_watch){0};
+	json = primary(&source);
+	expect_number(json, "lag_seconds", 0);
+	expect_number(json, "eta_seconds", 0);
+	expect_number(json_object_get(json, "recovery_point"), "age_seconds", 0);
+	json_decref(json);
+	source.lag = NSEC_PER_SEC;
+	json = primary(&source);
+	expect_number(json_object_get(json, "recovery_point"), "age_seconds", 3600);
+	json_decref(json);
+
+	// paused in the middle of a full sync
+	source = (struct source_status){.state = SOURCE_STATE_PAUSED, .reason = "paused", .connected = true};
+	json = primary(&source);
+	assert_true(json_is_false(json_object_get(json, "promotable")));
+	expect_text(json, "rpo_state", "breached");
+	json_decref(json);
+}
+
 static void full_sync_has_nothing_to_recover_to(void **state)
 {
 	struct source_status source = {.state = SOURCE_STATE_FULL_SYNC,
@@ -481,6 +510,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup(primary_in_step, prepare),
 	        cmocka_unit_test_setup(primary_that_has_heard_nothing, prepare),
+	        cmocka_unit_test_setup(idle_primary_is_as_good_as_now, prepare),
 	        cmocka_unit_test_setup(full_sync_has_nothing_to_recover_to, prepare),
 	        cmocka_unit_test_setup(breaches_add_up, prepare),
 	        cmocka_unit_test_setup(standby_in_step, prepare),
