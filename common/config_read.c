@@ -321,7 +321,7 @@ static int read_text(const char *file, char **text, size_t *length, struct error
 int config_read(const char *file, struct pair_config *config, struct error *err)
 {
 	struct parse parse = {.file = file, .config = config, .err = err, .volume = NO_VOLUME};
-	size_t length;
+	size_t length = 0;
 	char *text;
 	int error;
 
