@@ -171,6 +171,8 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		if (lines[event].with_epoch)
 			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64 " reason=%s", pair->name, epoch,
 			          text);
+		else if (text && event == SOURCE_CONNECTED)
+			log_event(lines[event].level, name, "pair=%s peer=%s", pair->name, text);
 		else if (text)
 			log_event(lines[event].level, name, "pair=%s reason=%s", pair->name, text);
 		else

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "invitation.h"
+#include "receiver.h"
+#include "standby.h"
+
+#include "common/job.h"
+#include "common/log.h"
+#include "common/pairs.h"
+#include "common/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// A pair that is run here, by the request's name; else the call is answered.
+static struct standby *find(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	struct error err;
+	const char *name = request_pair(request, &err);
+	struct standby *standby = name ? standby_find(receiver, name) : NULL;
+
+	if (standby)
+		return standby;
+	if (name && pair_exists(&receiver->paths, name))
+		fail(&err, EREMOTE, "pair %s: this node is not its standby", name);
+	else if (name)
+		fail(&err, ENOENT, "pair %s does not exist on this node; see stead status", name);
+	control_refuse(call, err.text);
+	return NULL;
+}
+
+static void status(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "pair"));
+	json_t *array = json_array();
+	struct standby *standby;
+
+	for (standby = TAILQ_FIRST(&receiver->standbys); standby; standby = standby_next(standby)) {
+		struct pair_status status;
+
+		if (name && strcmp(name, standby_name(standby)) != 0)
+			continue;
+		standby_status(standby, &status);
+		json_array_append_new(array, status_json(&status));
+	}
+	control_reply(call, json_pack("{s:o}", "pairs", array));
+}
+
+// -- pair-remove --
+
+struct removal {
+	struct job job; // first
+	struct receiver *receiver;
+	struct control_call *call;
+	char name[NAME_MAX_LENGTH + 1];
+	int result;
+	struct error reason;
+};
+
+static void erase_work(struct job *job)
+{
+	struct removal *removal = (struct removal *)job;
+
+	removal->result = pair_erase(&removal->receiver->paths, removal->name, &removal->reason);
+	if (!removal->result)
+		removal->result = invitation_remove(&removal->receiver->paths, removal->name, &removal->reason);
+}
+
+static void erase_done(struct job *job)
+{
+	struct removal *removal = (struct removal *)job;
+
+	if (removal->result < 0) {
+		control_refuse(removal->call, removal->reason.text);
+	} else {
+		log_event(LOG_LEVEL_INFO, "pair-removed", "pair=%s", removal->name);
+		control_reply(removal->call, json_pack("{s:s}", "pair", removal->name));
+	}
+	free(removal);
+}
+
+static void stopped_for_removal(void *user)
+{
+	struct removal *removal = user;
+
+	removal->job.work = erase_work;
+	removal->job.done = erase_done;
+	if (job_start(removal->receiver->loop, &removal->job) < 0) {
+		erase_work(&removal->job);
+		erase_done(&removal->job);
+	}
+}
+
+static void remove_pair(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	struct standby *standby = find(receiver, call, request);
+	struct removal *removal;
+
+	if (!standby)
+		return;
+	removal = calloc(1, sizeof(*removal));
+	if (!removal) {
+		control_refuse(call, "remove the pair: out of memory");
+		return;
+	}
+	removal->receiver = receiver;
+	removal->call = call;
+	strcpy(removal->name, standby_name(standby));
+	standby_stop(standby, stopped_for_removal, removal);
+}
+
+static void promote_pair(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	struct standby *standby = find(receiver, call, request);
+
+	if (standby)
+		promote(receiver, standby, call, json_is_true(json_object_get(request, "force")));
+}
+
+void receiver_control(void *user, struct control_call *call, const char *command, json_t *request)
+{
+	struct receiver *receiver = user;
+
+	if (!strcmp(command, CONTROL_STATUS))
+		status(receiver, call, request);
+	else if (receiver->stopping)
+		control_refuse(call, "the receiver is stopping");
+	else if (!strcmp(command, CONTROL_PAIR_INVITE))
+		invite(receiver, call, request);
+	else if (!strcmp(command, CONTROL_PAIR_REMOVE))
+		remove_pair(receiver, call, request);
+	else if (!strcmp(command, CONTROL_PROMOTE))
+		promote_pair(receiver, call, request);
+	else if (!strcmp(command, CONTROL_RELOAD))
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)receiver_reload(receiver)));
+	else
+		control_refuse(call, "the receiver does not know this command; is stead of the same version?");
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What standby.c and standby_run.c share of a pair.
+#ifndef STEAD_STANDBY_IMPL_H
+#define STEAD_STANDBY_IMPL_H
+
+#include "standby.h"
+#include "standby_files.h"
+
+#include "common/job.h"
+
+enum standby_phase {
+	STANDBY_OPENING, // a job has the files, or the engine recovers
+	STANDBY_RUNNING,
+	STANDBY_REFUSED, // reason says why
+	STANDBY_STOPPING,
+};
+
+struct standby {
+	struct receiver *receiver;
+	TAILQ_ENTRY(standby) entry;
+	char name[NAME_MAX_LENGTH + 1];
+	enum standby_phase phase;
+	struct error reason;
+	struct standby_files files;
+	struct job job; // opening, closing
+	int opened; // its result
+	struct sink *sink;
+	bool sink_started, sink_stopped;
+	struct timer watch_timer; // adds up breaches of the RPO
+	struct rpo_watch watch;
+	struct timer await_timer; // tells what is so already
+	struct timer shut_timer; // stops, from outside of the engine
+	void (*awaiter)(void *user, int error, const struct error *reason);
+	void *await_user;
+	unsigned promoting;
+	bool stop_wanted;
+	void (*gone)(void *user);
+	void *gone_user;
+};
+
+// standby.c
+void standby_open(struct standby *standby); // nothing is open
+void standby_shut_later(struct standby *standby);
+
+#endif
