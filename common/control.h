@@ -15,7 +15,8 @@
 // pair-start   agent     pair                                       volumes [{name, device}]; starts a
 //                                                                   pair whose state says primary
 // promote      receiver  pair, force (boolean)                      pair, generation, epoch, time, age_seconds,
-//                                                                   seconds (what it took), volumes [{name, device}]
+//                                                                   seconds (what it took), volumes [{name, device}],
+//                                                                   note (why they are not exported)
 // pause        agent     pair                                       pair
 // resume       agent     pair                                       pair
 // reload       both                                                 pairs (how many)

@@ -45,14 +45,14 @@ static void print_promoted(const char *pair, json_t *reply)
 		const char *name = json_string_value(json_object_get(volume, "name"));
 		const char *device = json_string_value(json_object_get(volume, "device"));
 
-		printf("  %s: %s\n", name ? name : "?", device ? device : "not exported; see stead status");
+		printf("  %s: %s\n", name ? name : "?", device ? device : "not exported");
 	}
 	printf("Took %s.\n", seconds_cell(json_object_get(reply, "seconds"), text));
 }
 
 static int promote(struct context *context, int count, char **arguments)
 {
-	const char *pair = arguments[0];
+	const char *pair = arguments[0], *note;
 	json_t *reply;
 	int code = check_pair(context, pair);
 
@@ -65,8 +65,13 @@ static int promote(struct context *context, int count, char **arguments)
 	if (code)
 		return code;
 	print_promoted(pair, reply);
+	note = json_string_value(json_object_get(reply, "note"));
+	if (note) { // done, and yet the application cannot go on
+		fflush(stdout);
+		code = refuse("pair %s is promoted, but %s", pair, note);
+	}
 	json_decref(reply);
-	return EXIT_DONE;
+	return code;
 }
 
 static int promote_option(int option, const char *value)

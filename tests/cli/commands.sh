@@ -51,4 +51,18 @@ asked agent '{"command":"resume","pair":"db"}'
 # the daemon that has the pair is asked to remove it; its refusal is one line
 refused 1 "stead: still?in use" pair remove db
 asked receiver '{"command":"pair-remove","pair":"db"}'
+
+# promoted, and yet nothing is served
+kill "${daemons[1]}"
+wait "${daemons[1]}" 2>/dev/null
+daemon receiver <<END
+{"promote": {"pair": "db", "generation": "ab01", "epoch": 42, "age_seconds": null, "seconds": 0.25,
+             "volumes": [{"name": "data"}], "note": "no stead-agent runs on this node"}}
+END
+run promote db
+[ "$code" = 1 ] || fail "exit code $code though nothing is served"
+says "this node is the primary now"
+says "Recovery point: epoch 42."
+says "data: not exported"
+notes "stead: pair db is promoted, but no stead-agent runs on this node"
 exit 0
