@@ -97,8 +97,10 @@ void pair_shut(struct pair *pair)
 		return;
 	}
 	pair->clean = pair->source != NULL;
-	source_free(pair->source);
-	slots_free(pair->slots);
+	if (pair->source)
+		source_free(pair->source);
+	if (pair->slots)
+		slots_free(pair->slots);
 	pair->source = NULL;
 	pair->slots = NULL;
 	pair->job.work = close_work;
