@@ -109,6 +109,7 @@ struct source {
 
 	// tracker.c
 	struct request_list changes; // marked or waiting to be
+	struct request_list bounced; // reads that go through a buffer
 	struct request_list finished; // to be told later
 	struct timer finish;
 	unsigned requests; // not yet done

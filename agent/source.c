@@ -130,6 +130,7 @@ struct source *source_new(const struct source_config *config)
 	source->tick.fire = tick;
 	source->finish.fire = finish_requests;
 	TAILQ_INIT(&source->changes);
+	TAILQ_INIT(&source->bounced);
 	TAILQ_INIT(&source->finished);
 	TAILQ_INIT(&source->captures);
 	TAILQ_INIT(&source->early_captures);
@@ -158,6 +159,7 @@ void source_free(struct source *source)
 {
 	struct request *request;
 
+	source->stopping = false; // nobody waits for that any more
 	clock_cancel(source->clock, &source->tick);
 	clock_cancel(source->clock, &source->finish);
 	clock_cancel(source->clock, &source->merge_timer);
@@ -166,6 +168,8 @@ void source_free(struct source *source)
 	clock_cancel(source->clock, &source->redial);
 	clock_cancel(source->clock, &source->stop_timer);
 	TAILQ_FOREACH(request, &source->changes, changes)
+	free(request->bounce);
+	TAILQ_FOREACH(request, &source->bounced, changes)
 	free(request->bounce);
 	uplink_free(source);
 	capture_free(source);

@@ -148,14 +148,19 @@ static void mark_zero(struct volume *volume, struct bitmap *zero, const struct r
 }
 
 // A zero or trim failed: what its blocks hold is not known, in whatever set
-// they are now.
+// they are now. What was cut before it was marked is known, and writes have
+// relied on that.
 static void unmark_zero(struct source *source, const struct request *request)
 {
 	uint64_t first = request->range.first / GRANULE_BLOCKS;
 	uint64_t last = (request->range.first + request->range.count - 1) / GRANULE_BLOCKS;
 
-	for (unsigned i = 0; i < MAP_SETS; i++)
-		bitmap_clear(&source->map.sets[i].zero[request->volume], first, last - first + 1);
+	for (unsigned i = 0; i < MAP_SETS; i++) {
+		struct change_set *set = &source->map.sets[i];
+
+		if (set->state != SET_FROZEN || !set->epoch || set->epoch > request->cut)
+			bitmap_clear(&set->zero[request->volume], first, last - first + 1);
+	}
 }
 
 static void mark(struct request *request)

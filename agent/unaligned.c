@@ -37,6 +37,7 @@ static void read_done(struct disk_io *io, int error)
 
 	if (!error)
 		memcpy(request->data, request->bounce + (request->offset - begin_of(request)), request->length);
+	TAILQ_REMOVE(&request->source->bounced, request, changes);
 	free(request->bounce);
 	request->bounce = NULL;
 	request_finish(request, error);
@@ -56,6 +57,7 @@ void unaligned_read(struct request *request)
 		request_finish_later(request, -ENOMEM);
 		return;
 	}
+	TAILQ_INSERT_TAIL(&request->source->bounced, request, changes);
 	request->io = (struct disk_io){
 	        .op = DISK_READ,
 	        .offset = begin,
