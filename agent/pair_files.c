@@ -112,9 +112,10 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 	config_init(&files->config);
 	snprintf(files->config.name, sizeof(files->config.name), "%s", pair);
 
-	// Whose pair it is can be known even when its configuration is bad.
+	// Whose pair it is can be known even when its configuration is bad; and
+	// when the state is bad, one of the two daemons must speak of it.
 	result = state_file_read(path_pair_file(paths, pair, FILE_STATE, path), &files->state, NULL);
-	if (!result && files->state.role != ROLE_PRIMARY)
+	if (!result ? files->state.role != ROLE_PRIMARY : access(path_pair_file(paths, pair, FILE_MAP, path), F_OK) < 0)
 		return -EREMOTE;
 	result = pair_load(paths, pair, &files->config, &files->state, err);
 	if (result < 0)

@@ -260,7 +260,10 @@ static void got_refuse(struct source *source, const struct frame *frame)
 		return;
 	}
 	snprintf(why, sizeof(why), "the standby refused: %s", body.reason);
-	refuse(source, SOURCE_STATE_REFUSED, why);
+	if (body.code == REFUSAL_BUSY)
+		uplink_lost(source, why); // it starts, or is being promoted: soon it says more
+	else
+		refuse(source, SOURCE_STATE_REFUSED, why);
 }
 
 static void got_marked(struct source *source, const struct wire_mark *mark)

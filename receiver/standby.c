@@ -135,7 +135,8 @@ static void shut(struct standby *standby)
 		sink_stop(standby->sink, sink_gone, standby);
 		return;
 	}
-	sink_free(standby->sink);
+	if (standby->sink)
+		sink_free(standby->sink);
 	standby->sink = NULL;
 	standby->job.work = close_work;
 	standby->job.done = close_done;
