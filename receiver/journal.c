@@ -47,6 +47,8 @@ void journal_free(struct journal *journal)
 	if (!journal)
 		return;
 	clock_cancel(journal->config.clock, &journal->superblock_timer);
+	if (journal->filling)
+		record_free(journal, journal->filling);
 	while (journal->epochs) {
 		struct epoch *epoch = journal->epochs;
 
