@@ -3,11 +3,12 @@
 // hands every request straight to the disk. For interoperability tests and to
 // measure what the export itself costs.
 //
-//   nbd-passthrough [--direct] [--delay MS] SOCKET FILE
+//   nbd-passthrough [--direct] [--memory] [--delay MS] SOCKET FILE
 //
 // Prints "ready" when it listens; ends in good order on SIGTERM. --direct goes
-// past the page cache and then takes aligned requests only. --delay holds each
-// request back, so that many are in flight.
+// past the page cache and then takes aligned requests only. --memory serves
+// memory of the file's size instead. --delay holds each request back, so that
+// many are in flight.
 #include "agent/export.h"
 #include "common/file_disk.h"
 
@@ -17,12 +18,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 struct source {
 	struct loop *loop;
 	struct disk *disk;
+	uint8_t *memory; // instead of the disk
+	struct task task;
+	bool posted;
 	uint64_t delay; // ns
 	struct timer timer;
 	struct disk_io *first, **end; // of requests held back
@@ -67,17 +72,47 @@ static void to_disk(struct source *source, struct request *request)
 	disk_submit(source->disk, &request->io);
 }
 
-static void release(struct timer *timer)
+static void in_memory(struct source *source, struct request *request)
 {
-	struct source *source = (struct source *)((char *)timer - offsetof(struct source, timer));
+	uint8_t *memory = source->memory + request->offset;
+
+	if (request->op == REQUEST_READ)
+		memcpy(request->data, memory, request->length);
+	else if (request->op == REQUEST_WRITE)
+		memcpy(memory, request->data, request->length);
+	else if (request->op == REQUEST_ZERO)
+		memset(memory, 0, request->length);
+	done(&request->io, 0);
+}
+
+static void release_all(struct source *source)
+{
 	struct disk_io *io = source->first, *next;
 
 	source->first = NULL;
 	source->end = &source->first;
 	for (; io; io = next) {
+		struct request *request = (struct request *)((char *)io - offsetof(struct request, io));
+
 		next = io->next;
-		to_disk(source, (struct request *)((char *)io - offsetof(struct request, io)));
+		if (source->memory)
+			in_memory(source, request);
+		else
+			to_disk(source, request);
 	}
+}
+
+static void release_timer(struct timer *timer)
+{
+	release_all((struct source *)((char *)timer - offsetof(struct source, timer)));
+}
+
+static void release_task(struct task *task)
+{
+	struct source *source = (struct source *)((char *)task - offsetof(struct source, task));
+
+	source->posted = false;
+	release_all(source);
 }
 
 void source_submit(struct source *source, struct request *request)
@@ -87,21 +122,25 @@ void source_submit(struct source *source, struct request *request)
 	request->source = source;
 	if (++source->in_flight > source->most_in_flight)
 		source->most_in_flight = source->in_flight;
-	if (!source->delay) {
+	if (!source->delay && !source->memory) {
 		to_disk(source, request);
 		return;
 	}
 	request->io.next = NULL;
 	*source->end = &request->io;
 	source->end = &request->io.next;
-	if (!source->timer.armed)
+	if (!source->delay && !source->posted) {
+		source->posted = true;
+		loop_post(source->loop, &source->task);
+	}
+	if (source->delay && !source->timer.armed)
 		clock_set(clock, &source->timer, clock_now(clock) + source->delay);
 }
 
 bool source_hole(struct source *source, unsigned volume, uint64_t offset, uint64_t *length)
 {
 	(void)volume;
-	return disk_hole(source->disk, offset, length);
+	return source->memory ? false : disk_hole(source->disk, offset, length);
 }
 
 static void closed(void *user)
@@ -132,7 +171,7 @@ static void watch_signals(struct source *source)
 	                   sizeof(source->siginfo), 0);
 }
 
-static int run(struct source *source, const char *socket, const char *file, bool direct)
+static int run(struct source *source, const char *socket, const char *file, bool direct, bool memory)
 {
 	struct file_disk_options options = {.buffered = !direct};
 	struct error err;
@@ -143,6 +182,13 @@ static int run(struct source *source, const char *socket, const char *file, bool
 		return 1;
 	}
 	source->disk = file_disk_open(source->loop, file, &options, &err);
+	if (source->disk && memory)
+		source->memory = mmap(NULL, source->disk->size, PROT_READ | PROT_WRITE,
+		                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (source->memory == MAP_FAILED) {
+		fprintf(stderr, "nbd-passthrough: no memory\n");
+		return 1;
+	}
 	if (source->disk) {
 		struct export_config config = {
 		        .path = socket,
@@ -173,23 +219,27 @@ static int run(struct source *source, const char *socket, const char *file, bool
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-	        {"direct", no_argument, NULL, 'd'}, {"delay", required_argument, NULL, 'D'}, {0}};
-	struct source source = {.end = &source.first, .timer.fire = release};
-	bool direct = false;
+	static const struct option options[] = {{"direct", no_argument, NULL, 'd'},
+	                                        {"memory", no_argument, NULL, 'm'},
+	                                        {"delay", required_argument, NULL, 'D'},
+	                                        {0}};
+	struct source source = {.end = &source.first, .timer.fire = release_timer, .task.run = release_task};
+	bool direct = false, memory = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 'd')
 			direct = true;
+		else if (option == 'm')
+			memory = true;
 		else if (option == 'D')
 			source.delay = strtoull(optarg, NULL, 10) * NSEC_PER_MSEC;
 		else
 			return 2;
 	}
 	if (argc - optind != 2) {
-		fprintf(stderr, "usage: nbd-passthrough [--direct] [--delay MS] SOCKET FILE\n");
+		fprintf(stderr, "usage: nbd-passthrough [--direct] [--memory] [--delay MS] SOCKET FILE\n");
 		return 2;
 	}
-	return run(&source, argv[optind], argv[optind + 1], direct);
+	return run(&source, argv[optind], argv[optind + 1], direct, memory);
 }

@@ -14,7 +14,8 @@ done
 client=$1
 server=
 work=$(mktemp -d) || exit 1
-trap 'kill $server 2>/dev/null; wait; rm -rf "$work"' EXIT
+cd "$work" || exit 1
+trap 'kill $server 2>/dev/null; wait; cd /; rm -rf "$work"' EXIT
 
 fail() {
 	printf 'FAILED: %s\n' "$*" >&2
@@ -90,9 +91,9 @@ tools() {
 
 	if fio --enghelp | grep -qw nbd; then
 		run fio --name=verify --ioengine=nbd --uri="$uri" --rw=randrw --bsrange=512-128k --iodepth=128 \
-			--size=100M --verify=crc32c --verify_fatal=1 --do_verify=1 --minimal
+			--size=100M --verify=crc32c --verify_fatal=1 --verify_state_save=0 --do_verify=1 --minimal
 		run fio --name=verify --ioengine=nbd --uri="$uri" --rw=randwrite --bs=4k --iodepth=32 --numjobs=4 \
-			--size=40M --offset_increment=50M --verify=crc32c --verify_fatal=1 --do_verify=1 --minimal
+			--size=40M --offset_increment=50M --verify=crc32c --verify_fatal=1 --verify_state_save=0 --do_verify=1 --minimal
 	fi
 }
 
