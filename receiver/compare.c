@@ -17,6 +17,8 @@ struct compare;
 struct compare_io {
 	struct disk_io io;
 	struct compare *compare;
+	uint8_t *beyond; // content that lies beyond the end of the volume
+	size_t beyond_length;
 };
 
 struct compare {
@@ -108,6 +110,7 @@ static void read_done(struct disk_io *io, int error)
 	struct compare *compare = read->compare;
 	struct sink *sink = compare->sink;
 
+	memset(read->beyond, 0, read->beyond_length);
 	if (error) {
 		compare->error = error;
 		compare->error_offset = io->offset;
@@ -140,6 +143,12 @@ static void read_extent(struct compare *compare, unsigned index, const struct ex
 	if (offset + length > disk->size)
 		length = disk->size - offset;
 	compare->ios[index].compare = compare;
+	compare->ios[index].beyond = to;
+	compare->ios[index].beyond_length = 0;
+	if (offset + extent->count * BLOCK_SIZE > bytes) {
+		compare->ios[index].beyond = to + (bytes - offset);
+		compare->ios[index].beyond_length = offset + extent->count * BLOCK_SIZE - bytes;
+	}
 	compare->ios[index].io = (struct disk_io){
 	        .op = DISK_READ,
 	        .offset = offset,

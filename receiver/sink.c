@@ -105,12 +105,12 @@ static void soon_fired(struct timer *timer)
 	struct sink *sink = (struct sink *)((char *)timer - offsetof(struct sink, soon));
 	void (*stopped)(void *user) = sink->stopped;
 
+	sink_advance(sink); // what it wants soon is done right below
 	sink->soon_set = false;
-	sink_advance(sink);
 	promote_report(sink);
-	if (sink->stopping && all_idle(sink) && stopped) {
+	if (stopped && all_idle(sink)) {
 		sink->stopped = NULL;
-		stopped(sink->stopped_user);
+		stopped(sink->stopped_user); // may free the sink
 	}
 }
 
@@ -138,7 +138,7 @@ void sink_advance(struct sink *sink)
 		promote_advance(sink);
 	}
 	sink->advancing = false;
-	if (sink->stopping && all_idle(sink))
+	if (sink->stopped && all_idle(sink))
 		sink_soon(sink);
 }
 

@@ -1,0 +1,700 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sink_fixture.h"
+
+#include "common/slots.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// cmocka.h needs these before it
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define JOURNAL (8192 + (1 << 20))
+#define SMALL_JOURNAL (8192 + (256 << 10)) // an epoch or two, so it wraps
+
+static struct world *started(uint64_t journal_bytes)
+{
+	struct world *world = world_new(journal_bytes);
+
+	world_start(world);
+	world_run(world);
+	assert_true(world->opened);
+	assert_string_equal(world->failed, "");
+	return world;
+}
+
+static struct world *synced(uint64_t journal_bytes, unsigned version)
+{
+	struct world *world = started(journal_bytes);
+
+	world_connect(world);
+	send_all(world, version);
+	world_run(world);
+	assert_version(world, version);
+	return world;
+}
+
+static void full_sync_then_epochs(void **state)
+{
+	struct world *world = started(JOURNAL);
+	struct sink_status status = world_status(world);
+
+	(void)state;
+	assert_false(status.promotable);
+	world_connect(world);
+	assert_false(world->welcome.consistent);
+	assert_true(world->welcome.hello.volumes[0].blank);
+	assert_true(world->welcome.hello.volumes[1].blank);
+	assert_int_equal(world->welcome.hello.epoch, 0);
+	send_all(world, 5);
+	world_run(world);
+	assert_version(world, 5);
+	assert_int_equal(world->acked, 5);
+	assert_int_equal(world->event_applied, 5);
+	assert_int_equal(world->sync_started, 1);
+	assert_int_equal(world->sync_done, 1);
+	assert_int_equal(world->marks, 7);
+	status = world_status(world);
+	assert_true(status.promotable);
+	assert_true(status.state.consistent);
+	assert_int_equal(status.durable, 5);
+	assert_int_equal(status.applied, 5);
+	assert_int_equal(status.recovery_point % 1000, 5);
+	assert_int_equal(status.journal_used, 0);
+	world_stop(world);
+	world_free(world);
+}
+
+static void survives_a_restart(void **state)
+{
+	struct world *world = synced(JOURNAL, 3);
+
+	(void)state;
+	world_stop(world);
+	world_start(world);
+	world_run(world);
+	assert_string_equal(world->failed, "");
+	assert_int_equal(world_status(world).durable, 3);
+	assert_int_equal(world_status(world).applied, 3);
+	assert_int_equal(world_status(world).recovery_point % 1000, 3);
+	world_connect(world);
+	assert_true(world->welcome.consistent);
+	assert_int_equal(world->welcome.hello.epoch, 3);
+	send_all(world, 7);
+	world_run(world);
+	assert_version(world, 7);
+	world_stop(world);
+	world_free(world);
+}
+
+static void ring_wraps_and_holds_the_channel(void **state)
+{
+	struct world *world = synced(SMALL_JOURNAL, 2);
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		unsigned version = 3 + i % 5;
+
+		if (version == 3) { // the difference from 7 back to 2 is sent whole
+			uint64_t epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 2);
+
+			for (uint64_t b = 0; b < BLOCKS_0; b += 16)
+				send_block(world, 2, 0, b, 16);
+			send_end(world, epoch);
+			epoch = send_begin(world, epoch, EPOCH_ATOMIC, false, 2);
+			for (uint64_t b = 0; b < BLOCKS_1; b += 8)
+				send_block(world, 2, 1, b, 8);
+			send_end(world, epoch);
+			world_run(world);
+			assert_version(world, 2);
+		}
+		uint64_t epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, version);
+
+		send_changes(world, version);
+		send_end(world, epoch);
+		world_run(world);
+		assert_int_equal(world->acked, epoch);
+		assert_version(world, version);
+	}
+	assert_int_equal(world->rejects, 0);
+	world_stop(world);
+	world_free(world);
+}
+
+static void several_epochs_on_their_way(void **state)
+{
+	struct world *world = synced(SMALL_JOURNAL, 2);
+
+	(void)state;
+	// more than the ring holds, before anything is answered
+	world->welcome.hello.epoch = world->acked;
+	world->welcome.consistent = true;
+	send_all(world, 7);
+	world_run(world);
+	assert_int_equal(world->rejects, 0);
+	assert_version(world, 7);
+	world_stop(world);
+	world_free(world);
+}
+
+static void epoch_larger_than_the_ring_is_rejected(void **state)
+{
+	struct world *world = synced(8192 + (128 << 10), 2);
+	uint64_t epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3), base = world->acked;
+
+	(void)state;
+	for (uint64_t b = 0; b < 48; b++)
+		send_block(world, 1, 0, b, 1);
+	send_end(world, epoch);
+	// based on what is going to be rejected: dropped, too
+	epoch = send_begin(world, epoch, EPOCH_ATOMIC, false, 4);
+	send_changes(world, 4);
+	send_end(world, epoch);
+	world_run(world);
+	assert_int_equal(world->rejects, 1);
+	assert_true(world->reject.full);
+	assert_non_null(strstr(world->reject.reason, "does not fit"));
+	assert_int_equal(world->acked, base);
+	assert_version(world, 2);
+	epoch = send_begin(world, base, EPOCH_ATOMIC, false, 3);
+	send_changes(world, 3);
+	send_end(world, epoch);
+	world_run(world);
+	assert_int_equal(world->acked, epoch);
+	assert_version(world, 3);
+	world_stop(world);
+	world_free(world);
+}
+
+static void journal_error_rejects_the_epoch(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+
+	(void)state;
+	for (unsigned skip = 0; skip < 4; skip++) {
+		uint64_t epoch, base = world->acked;
+		unsigned rejects = world->rejects;
+
+		memdisk_fail(world->journal, 1 << DISK_WRITE | 1 << DISK_FLUSH, skip, -ENOSPC, false);
+		world->welcome.hello.epoch = base;
+		world->welcome.consistent = true;
+		send_all(world, 3);
+		world_run(world);
+		memdisk_fail(world->journal, 0, 0, 0, false);
+		world_sleep(world, 2 * NSEC_PER_SEC); // a superblock is written again
+		if (world->rejects > rejects) {
+			assert_true(world->reject.full);
+			assert_int_equal(world->acked, base);
+			epoch = send_begin(world, base, EPOCH_ATOMIC, false, 3);
+			send_changes(world, 3);
+			send_end(world, epoch);
+			world_run(world);
+		}
+		assert_true(world->acked > base);
+		assert_version(world, 3);
+		assert_null(world_status(world).failed);
+		world->version_of[world->acked] = 2; // once more the same
+	}
+	assert_true(world->rejects >= 2);
+	world_stop(world);
+	world_free(world);
+}
+
+static void abort_and_loss_drop_the_epoch(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+	uint64_t epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+
+	(void)state;
+	send_changes(world, 4);
+	send_abort(world, epoch);
+	epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+	send_changes(world, 3);
+	send_end(world, epoch);
+	world_run(world);
+	assert_int_equal(world->acked, epoch);
+	assert_version(world, 3);
+	send_begin(world, world->acked, EPOCH_ATOMIC, false, 4);
+	send_changes(world, 4);
+	world_run(world);
+	world_cut(world);
+	world_run(world);
+	assert_version(world, 3);
+	assert_int_equal(world_status(world).journal_used, 0);
+	world_connect(world);
+	assert_int_equal(world->welcome.hello.epoch, epoch);
+	send_all(world, 5);
+	world_run(world);
+	assert_version(world, 5);
+	world_stop(world);
+	world_free(world);
+}
+
+static void wrong_frames_close_the_connection(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+	uint8_t body[BLOCKS_BODY_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < 12; i++) {
+		unsigned disconnected = world->disconnected;
+		struct wire_epoch durable = {.epoch = 1};
+		struct extent outside = {.first = BLOCKS_1 - 1, .count = 2};
+		uint64_t epoch;
+
+		if (!world->channel)
+			world_connect(world);
+		switch (i) {
+		case 0:
+			send_begin(world, world->acked + 1, EPOCH_ATOMIC, false, 3); // base
+			break;
+		case 1:
+			send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+			send_begin(world, world->acked, EPOCH_ATOMIC, false, 3); // within an epoch
+			break;
+		case 2:
+			send_block(world, 3, 0, 0, 1); // before BEGIN
+			break;
+		case 3:
+			send_end(world, 3);
+			break;
+		case 4:
+			epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+			send_end(world, epoch + 1);
+			break;
+		case 5:
+			send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+			send_mark(world, 0, 1); // not in an atomic epoch
+			break;
+		case 6:
+			send_body(world, FRAME_DURABLE, body, wire_put_epoch(body, &durable), NULL, 0);
+			break;
+		case 7:
+			send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+			send_body(world, FRAME_BLOCKS, body, wire_put_blocks(body, 1, &outside, 1),
+			          world->content[3][1], 2 * BLOCK_SIZE);
+			break;
+		case 8:
+			send_begin(world, world->acked, EPOCH_DIRECT, false, 3); // that sync is complete
+			break;
+		case 9:
+			send_abort(world, 3);
+			break;
+		case 10: { // digest: the frame is left out after it was counted
+			epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+			send_block(world, 3, 0, 0, 1);
+			send_block(world, 3, 0, 1, 1);
+			struct fake_channel *fake = world->channel;
+			free(fake->inbound[fake->inbound_count - 1].bytes);
+			fake->inbound_count--;
+			send_end(world, epoch);
+			break;
+		}
+		case 11:
+			send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+			send_compare(world, 3, 0, 0, 1);
+			world_run(world);
+			assert_int_equal(world->differs, 1);
+			send_end(world, 1); // wrong epoch
+			break;
+		}
+		world_run(world);
+		assert_true(world->channel->closed);
+		assert_int_equal(world->disconnected, disconnected + 1);
+		assert_true(strlen(world->why) > 10);
+		world_cut(world);
+		world_run(world);
+		assert_version(world, 2);
+		assert_int_equal(world_status(world).durable, 2);
+	}
+	world_connect(world);
+	send_all(world, 3);
+	world_run(world);
+	assert_version(world, 3);
+	world_stop(world);
+	world_free(world);
+}
+
+static void compare_tells_what_differs(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+	uint64_t epoch;
+
+	(void)state;
+	// in step and beyond the end of a short block
+	memset(world->volumes[0]->bytes + BYTES_0, 0xff, DISK_0 - BYTES_0);
+	epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+	send_compare(world, 2, 0, 0, BLOCKS_0);
+	world_run(world);
+	assert_int_equal(world->differs, 1);
+	assert_int_equal(world->differ.block_count, BLOCKS_0);
+	for (unsigned i = 0; i < BLOCKS_0; i++)
+		assert_int_equal(world->differ.bitmap[i / 8] >> i % 8 & 1, 0);
+	send_compare(world, 3, 1, 0, BLOCKS_1);
+	for (unsigned i = 0; i < 8; i++)
+		send_compare(world, 3, 0, i * 8, 8);
+	world_run(world);
+	assert_int_equal(world->differs, 10);
+	send_changes(world, 3);
+	send_end(world, epoch);
+	// waits until its base is applied
+	epoch = send_begin(world, epoch, EPOCH_ATOMIC, false, 4);
+	send_compare(world, 3, 1, 0, BLOCKS_1);
+	world_run(world);
+	assert_int_equal(world->differs, 11);
+	for (unsigned i = 0; i < BLOCKS_1; i++)
+		assert_int_equal(world->differ.bitmap[i / 8] >> i % 8 & 1, 0);
+	send_compare(world, 4, 1, 0, BLOCKS_1);
+	world_run(world);
+	for (unsigned i = 0; i < BLOCKS_1; i++)
+		assert_int_equal(world->differ.bitmap[i / 8] >> i % 8 & 1,
+		                 memcmp(world->content[3][1] + i * BLOCK_SIZE, world->content[4][1] + i * BLOCK_SIZE,
+		                        BLOCK_SIZE) != 0);
+	world_stop(world);
+	world_free(world);
+}
+
+static void standby_that_never_was_is_not_promotable(void **state)
+{
+	struct world *world = started(JOURNAL);
+
+	(void)state;
+	world_promote(world, true);
+	assert_int_equal(world->promote_error, -EPERM);
+	assert_non_null(strstr(world->promote_reason.text, "not consistent"));
+	world_connect(world);
+	memset(world->sync.bytes, 5, 16);
+	send_begin(world, 0, EPOCH_DIRECT, false, 1);
+	send_block(world, 1, 0, 0, 16);
+	send_mark(world, 0, 16);
+	world_run(world);
+	assert_int_equal(world->marks, 1);
+	world_promote(world, true);
+	assert_int_equal(world->promote_error, -EPERM);
+	assert_non_null(strstr(world->promote_reason.text, "65536 of"));
+	assert_int_equal(world_status(world).sync_done, 65536);
+	world_cut(world);
+	world_connect(world); // the sync goes on from its mark
+	assert_false(world->welcome.hello.volumes[1].blank);
+	assert_int_equal(world->welcome.sync_block, 16);
+	send_all(world, 3);
+	world_run(world);
+	assert_version(world, 3);
+	world_stop(world);
+	world_free(world);
+}
+
+static void promotes(void **state)
+{
+	struct world *world = synced(JOURNAL, 3);
+	uint64_t epoch = world->acked, writes;
+	struct id generation = world->pair.lineage.generation;
+	struct sink_status status;
+	struct wire_hello hello;
+
+	(void)state;
+	world_promote(world, false);
+	assert_int_equal(world->promote_error, -EPERM);
+	assert_non_null(strstr(world->promote_reason.text, "192.0.2.1:7420"));
+	send_begin(world, epoch, EPOCH_ATOMIC, false, 4);
+	send_changes(world, 4);
+	world_run(world);
+	world_promote(world, true);
+	assert_int_equal(world->promote_error, 0);
+	assert_version(world, 3);
+	status = world_status(world);
+	assert_int_equal(status.state.role, ROLE_PRIMARY);
+	assert_int_equal(status.state.promoted_epoch, epoch);
+	assert_int_equal(status.state.promoted_point % 1000, 3);
+	assert_int_equal(status.state.lineage.count, 1);
+	assert_true(id_equal(&status.state.lineage.ancestors[0].generation, &generation));
+	assert_int_equal(status.state.lineage.ancestors[0].epoch, epoch);
+	world_promote(world, true);
+	assert_int_equal(world->promote_error, -EPERM);
+	// the old primary comes back and is told
+	world_hello(world, &hello);
+	world_attach(world, &hello);
+	assert_true(world->welcomed);
+	assert_int_equal(world->welcome.hello.role, ROLE_PRIMARY);
+	send_begin(world, epoch, EPOCH_ATOMIC, false, 4);
+	world_run(world);
+	assert_true(world->channel->closed);
+	world_stop(world);
+	// and the volumes are never touched again
+	writes = world->volumes[0]->writes + world->volumes[1]->writes;
+	world_start(world);
+	world_run(world);
+	assert_int_equal(world_status(world).state.role, ROLE_PRIMARY);
+	assert_int_equal(world->volumes[0]->writes + world->volumes[1]->writes, writes);
+	world_stop(world);
+	world_free(world);
+}
+
+static void refuses_strangers(void **state)
+{
+	struct world *world = started(JOURNAL);
+	struct wire_hello hello;
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		static const enum refusal codes[] = {REFUSAL_VERSION, REFUSAL_VOLUMES, REFUSAL_VOLUMES, REFUSAL_LINEAGE,
+		                                     REFUSAL_LINEAGE};
+
+		world_hello(world, &hello);
+		if (i == 0)
+			hello.version_min = hello.version_max = 2;
+		if (i == 1)
+			hello.volumes[1].bytes++;
+		if (i == 2)
+			hello.volume_count = 1;
+		if (i == 3)
+			memset(hello.lineage.generation.bytes, 77, 16);
+		if (i == 4)
+			hello.role = ROLE_STANDBY;
+		world_attach(world, &hello);
+		assert_false(world->welcomed);
+		assert_int_equal(world->refusal.code, codes[i]);
+		assert_int_equal(world->refused, i + 1);
+		assert_true(world->channel->closed);
+	}
+	world_stop(world);
+	world_free(world);
+}
+
+static void silence_ends_the_connection(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		send_heartbeat(world, world->acked, true);
+		world_sleep(world, NSEC_PER_SEC);
+	}
+	assert_int_equal(world_status(world).recovery_point % 1000000000, 5000000);
+	assert_true(world->heartbeats >= 9);
+	assert_int_equal(world->heartbeat.applied, 2);
+	assert_false(world->channel->closed);
+	world_sleep(world, 7 * NSEC_PER_SEC);
+	assert_true(world->channel->closed);
+	assert_non_null(strstr(world->why, "no word"));
+	world_promote(world, false); // nobody is there any more
+	assert_int_equal(world->promote_error, 0);
+	world_stop(world);
+	world_free(world);
+}
+
+static void volume_error_is_tried_again(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+
+	(void)state;
+	memdisk_fail(world->volumes[0], 1 << DISK_WRITE | 1 << DISK_ZERO, 1, -EIO, false);
+	world->welcome.hello.epoch = world->acked;
+	world->welcome.consistent = true;
+	send_all(world, 3);
+	world_run(world);
+	assert_non_null(world_status(world).failed);
+	assert_non_null(strstr(world_status(world).failed, "vol0"));
+	world_sleep(world, 2 * NSEC_PER_SEC);
+	assert_null(world_status(world).failed);
+	assert_version(world, 3);
+	memdisk_fail(world->volumes[1], 1 << DISK_FLUSH, 0, -EIO, false);
+	world->welcome.hello.epoch = world->acked;
+	send_all(world, 4);
+	world_sleep(world, 3 * NSEC_PER_SEC);
+	assert_version(world, 4);
+	assert_int_equal(world->event_applied, world->acked);
+	world_stop(world);
+	world_free(world);
+}
+
+static void full_sync_survives_a_volume_error(void **state)
+{
+	struct world *world = started(JOURNAL);
+
+	(void)state;
+	world_connect(world);
+	memdisk_fail(world->volumes[1], 1 << DISK_WRITE | 1 << DISK_ZERO, 0, -EIO, false);
+	send_all(world, 2);
+	world_run(world);
+	assert_int_equal(world->rejects, 1);
+	assert_false(world->reject.full);
+	assert_false(world_status(world).promotable);
+	world_cut(world);
+	world_connect(world);
+	assert_int_equal(world->welcome.sync_volume, 0);
+	assert_int_equal(world->welcome.sync_block, 64);
+	send_all(world, 2);
+	world_run(world);
+	assert_version(world, 2);
+	assert_true(world_status(world).promotable);
+	world_stop(world);
+	world_free(world);
+}
+
+// A crash after each operation on any disk in turn, in the middle of a full
+// sync and of epochs; then another start, and on to the end.
+static void crash_everywhere(struct world *world, uint64_t op, bool power, unsigned seed, bool *whole)
+{
+	unsigned version;
+	uint64_t acked;
+
+	world->seed = seed;
+	world->ops_left = op;
+	world_start(world);
+	if (world_run(world)) {
+		world_connect(world);
+		if (!world->crashed) {
+			send_all(world, 5);
+			world_run(world);
+		}
+	}
+	*whole = !world->crashed;
+	acked = world->acked;
+	world_crash(world, power, (unsigned)op + seed);
+	world->ops_left = UINT64_MAX;
+	world_start(world);
+	world_run(world);
+	assert_true(world->opened);
+	assert_string_equal(world->failed, "");
+	assert_true(world_status(world).durable >= acked);
+	assert_int_equal(world_status(world).applied, world_status(world).durable);
+	version = world->version_of[world_status(world).durable];
+	if (version > 1)
+		assert_true(world_status(world).promotable);
+	if (world_status(world).promotable)
+		assert_version(world, version);
+	world_connect(world);
+	send_all(world, 6);
+	world_run(world);
+	assert_version(world, 6);
+	assert_int_equal(world->rejects, 0);
+	// an acknowledged epoch stays, also when the power fails once more
+	world_crash(world, true, seed);
+	world_start(world);
+	world_run(world);
+	assert_string_equal(world->failed, "");
+	assert_int_equal(world_status(world).durable, world->acked);
+	assert_version(world, 6);
+	world_stop(world);
+}
+
+static void crash_at_every_operation(void **state)
+{
+	for (unsigned seed = 0; seed < 3; seed++) {
+		for (unsigned power = 0; power < 2; power++) {
+			bool whole = false;
+
+			for (uint64_t op = 0; !whole; op++) {
+				struct world *world = world_new(SMALL_JOURNAL);
+
+				crash_everywhere(world, op, power, seed, &whole);
+				world_free(world);
+			}
+		}
+	}
+	(void)state;
+}
+
+// Crash after crash, with the same disks.
+static void many_crashes(void **state)
+{
+	(void)state;
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		struct world *world = world_new(SMALL_JOURNAL);
+
+		world->random = seed * 100000;
+		world->seed = seed;
+		for (unsigned round = 0; round < 25; round++) {
+			uint64_t acked = world->acked;
+
+			world->ops_left = seed * 7 % 40 + round * 13 % 150;
+			world_start(world);
+			if (world_run(world)) {
+				assert_string_equal(world->failed, "");
+				assert_true(world_status(world).durable >= acked);
+				world_connect(world);
+				if (!world->crashed) {
+					send_all(world, VERSIONS - 1);
+					world_run(world);
+				}
+			}
+			world_crash(world, round % 2, seed + round);
+		}
+		world->ops_left = UINT64_MAX;
+		world_start(world);
+		world_run(world);
+		assert_string_equal(world->failed, "");
+		assert_true(world_status(world).durable >= world->acked);
+		if (world_status(world).promotable)
+			assert_version(world, world->version_of[world_status(world).durable]);
+		world_connect(world);
+		send_all(world, VERSIONS - 1);
+		world_run(world);
+		assert_version(world, VERSIONS - 1);
+		world_stop(world);
+		world_free(world);
+	}
+}
+
+static void crash_while_promoting(void **state)
+{
+	bool whole = false;
+
+	(void)state;
+	for (uint64_t op = 0; !whole; op++) {
+		struct world *world = synced(JOURNAL, 3);
+
+		world->welcome.hello.epoch = world->acked;
+		world->welcome.consistent = true;
+		send_all(world, 4);
+		world->ops_left = op;
+		world_run(world);
+		if (!world->crashed)
+			world_promote(world, true);
+		whole = !world->crashed;
+		world_crash(world, true, (unsigned)op);
+		world->ops_left = UINT64_MAX;
+		world_start(world);
+		world_run(world);
+		assert_string_equal(world->failed, "");
+		if (whole)
+			assert_int_equal(world_status(world).state.role, ROLE_PRIMARY);
+		assert_true(world_status(world).durable >= world->acked);
+		assert_version(world, world->version_of[world_status(world).durable]);
+		world_stop(world);
+		world_free(world);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(full_sync_then_epochs),
+	        cmocka_unit_test(survives_a_restart),
+	        cmocka_unit_test(ring_wraps_and_holds_the_channel),
+	        cmocka_unit_test(several_epochs_on_their_way),
+	        cmocka_unit_test(epoch_larger_than_the_ring_is_rejected),
+	        cmocka_unit_test(journal_error_rejects_the_epoch),
+	        cmocka_unit_test(abort_and_loss_drop_the_epoch),
+	        cmocka_unit_test(wrong_frames_close_the_connection),
+	        cmocka_unit_test(compare_tells_what_differs),
+	        cmocka_unit_test(standby_that_never_was_is_not_promotable),
+	        cmocka_unit_test(promotes),
+	        cmocka_unit_test(refuses_strangers),
+	        cmocka_unit_test(silence_ends_the_connection),
+	        cmocka_unit_test(volume_error_is_tried_again),
+	        cmocka_unit_test(full_sync_survives_a_volume_error),
+	        cmocka_unit_test(crash_while_promoting),
+	        cmocka_unit_test(crash_at_every_operation),
+	        cmocka_unit_test(many_crashes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}
