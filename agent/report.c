@@ -16,6 +16,12 @@ static int64_t known(uint64_t value, bool zero_is_known)
 	return value > INT64_MAX || (value == 0 && !zero_is_known) ? UNKNOWN : (int64_t)value;
 }
 
+// A node that was replaced knows nothing of what its successor can lose.
+static bool replaced(const struct source_status *source)
+{
+	return source->state == SOURCE_STATE_DEMOTED || source->state == SOURCE_STATE_SPLIT_BRAIN;
+}
+
 // Before the primary has heard of its standby it does not know what that one
 // holds. The engine knows of no durable epoch while a full sync runs. Where
 // nothing is newer than the newest point, the point is as good as now.
@@ -65,11 +71,14 @@ void report_source(const struct source_report *report, struct clock *clock, stru
 	status->open = known(source->open, false);
 	status->durable = known(source->durable, false);
 	status->applied = known(source->applied, false);
-	report_recovery(source, clock_wall(clock), status);
-	if (status->promotable != 0) // else all of it would be lost, and that is no time
+	if (!replaced(source))
+		report_recovery(source, clock_wall(clock), status);
+	if (!replaced(source) && status->promotable != 0) // else all of it would be lost, and that is no time
 		status->lag = known(source->lag, true);
 	status->rpo_state =
 	        rpo_watch_update(watch, clock_now(clock), status->promotable != 0, status->lag, report->config->rpo);
+	if (replaced(source))
+		status->rpo_state = RPO_UNKNOWN;
 	status->breach_total = watch->total;
 	status->bytes_behind = known(source->bytes_behind, true);
 	status->change_rate = known(source->change_rate, true);

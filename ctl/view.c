@@ -183,6 +183,8 @@ static void view_lag(FILE *out, json_t *pair, bool colour)
 	char lag[CELL_MAX], rpo[CELL_MAX], breached[CELL_MAX];
 	json_t *total = json_object_get(pair, "breach_seconds_total");
 
+	if (!json_is_string(json_object_get(pair, "rpo_state")))
+		return;
 	fprintf(out, "lag        %s of %s at most, ", seconds_cell(json_object_get(pair, "lag_seconds"), lag),
 	        seconds_cell(json_object_get(pair, "rpo_seconds"), rpo));
 	put_word(out, text_of(pair, "rpo_state", "not known"), 0, colour);
@@ -249,7 +251,7 @@ static void view_volumes(FILE *out, json_t *pair)
 
 		fprintf(out, "volume     %s, %s", text_of(volume, "name", "?"),
 		        size_cell(json_object_get(volume, "bytes"), size));
-		if (json_is_integer(changed))
+		if (json_integer_value(changed) > 0)
 			fprintf(out, ", %s not yet durable on the standby", size_cell(changed, dirty));
 		fprintf(out, "\n  stored   %s\n", text_of(volume, "path", "?"));
 		if (device)

@@ -310,6 +310,23 @@ static void full_sync_has_nothing_to_recover_to(void **state)
 	json_decref(json);
 }
 
+static void replaced_primary_claims_nothing(void **state)
+{
+	struct source_status source = {
+	        .state = SOURCE_STATE_DEMOTED, .durable = 42, .recovery_point = START, .eta = -1};
+	json_t *json;
+
+	(void)state;
+	watch = (struct rpo_watch){0};
+	json = primary(&source);
+	expect_text(json, "state", "demoted");
+	expect_text(json, "rpo_state", NULL);
+	expect_null(json, "lag_seconds");
+	expect_null(json, "promotable");
+	expect_null(json, "recovery_point");
+	json_decref(json);
+}
+
 static void breaches_add_up(void **state)
 {
 	struct source_status source = {.state = SOURCE_STATE_REPLICATING, .durable = 1, .eta = -1};
@@ -512,6 +529,7 @@ int main(void)
 	        cmocka_unit_test_setup(primary_that_has_heard_nothing, prepare),
 	        cmocka_unit_test_setup(idle_primary_is_as_good_as_now, prepare),
 	        cmocka_unit_test_setup(full_sync_has_nothing_to_recover_to, prepare),
+	        cmocka_unit_test_setup(replaced_primary_claims_nothing, prepare),
 	        cmocka_unit_test_setup(breaches_add_up, prepare),
 	        cmocka_unit_test_setup(standby_in_step, prepare),
 	        cmocka_unit_test_setup(silence_is_added_to_the_lag, prepare),
