@@ -22,7 +22,7 @@ static struct standby *find(struct receiver *receiver, struct control_call *call
 	if (standby)
 		return standby;
 	if (name && pair_exists(&receiver->paths, name))
-		fail(&err, EREMOTE, "pair %s: this node is not its standby", name);
+		fail(&err, EREMOTE, "pair %s: this node is its primary, not its standby", name);
 	else if (name)
 		fail(&err, ENOENT, "pair %s does not exist on this node; see stead status", name);
 	control_refuse(call, err.text);
