@@ -59,6 +59,14 @@ static void answer(void *user, int error, const struct error *reason)
 		control_reply(call, json_pack("{s:O}", "pair", json_object_get(control_request(call), "pair")));
 }
 
+static void fence(struct agent *agent, struct control_call *call, json_t *request)
+{
+	struct pair *pair = find(agent, call, request);
+
+	if (pair)
+		pair_fence(pair, call, answer);
+}
+
 static void pause_or_resume(struct agent *agent, struct control_call *call, json_t *request, bool pause)
 {
 	struct pair *pair = find(agent, call, request);
@@ -199,6 +207,8 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 		remove_pair(agent, call, request);
 	else if (!strcmp(command, CONTROL_PAIR_START))
 		start(agent, call, request);
+	else if (!strcmp(command, CONTROL_PAIR_FENCE))
+		fence(agent, call, request);
 	else if (!strcmp(command, CONTROL_PAUSE))
 		pause_or_resume(agent, call, request, true);
 	else if (!strcmp(command, CONTROL_RESUME))

@@ -100,9 +100,13 @@ static int open_export(struct pair *pair, unsigned volume, struct error *err)
 
 static void serve(struct pair *pair)
 {
+	char path[PATHS_MAX];
 	struct error err;
 
 	pair->serving = true;
+	if (pair->files.serve) // carried out; the next start asks the peer again
+		(void)unlink(path_pair_file(&pair->agent->paths, pair->name, FILE_SERVE, path));
+	pair->files.serve = false;
 	for (unsigned i = 0; i < pair->files.state.volume_count; i++) {
 		if (pair->exports[i])
 			continue;
@@ -145,6 +149,15 @@ static void fence(struct pair *pair)
 
 // -- the engine's events --
 
+// The same trouble at every dial is told once.
+static bool is_new(struct pair *pair, const char *text)
+{
+	if (!strncmp(pair->last_trouble, text, sizeof(pair->last_trouble) - 1))
+		return false;
+	snprintf(pair->last_trouble, sizeof(pair->last_trouble), "%s", text);
+	return true;
+}
+
 static void event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
 	static const struct {
@@ -164,6 +177,10 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	};
 	struct pair *pair = user;
 
+	if (event == SOURCE_CONNECTED)
+		pair->last_trouble[0] = 0;
+	else if ((event == SOURCE_DISCONNECTED || event == SOURCE_REFUSED) && text && !is_new(pair, text))
+		return;
 	// CUT and DURABLE come several times a second: status has them.
 	if ((unsigned)event < sizeof(lines) / sizeof(lines[0]) && lines[event].name) {
 		const char *name = lines[event].name;
@@ -266,7 +283,7 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	source_start(pair->source);
 	if (pair->files.state.paused)
 		source_pause(pair->source, true);
-	if (pair->serve)
+	if (pair->serve || pair->files.serve)
 		source_serve(pair->source);
 	watch(&pair->watch_timer);
 	if (pair->stop_wanted) {

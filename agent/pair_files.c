@@ -130,6 +130,7 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 		result = open_map(paths, boot, files, err);
 	if (!result)
 		result = open_others(loop, paths, files, err);
+	files->serve = !result && access(path_pair_file(paths, pair, FILE_SERVE, path), F_OK) == 0;
 	if (result < 0)
 		pair_files_close(files, false);
 	return result;

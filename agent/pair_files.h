@@ -21,6 +21,7 @@ struct pair_files {
 	void *map;
 	size_t map_bytes;
 	int map_fd;
+	bool serve; // the order to serve was left by a promotion
 };
 
 // Both block. open: 0 (a fenced pair has only its lock and state open), -EREMOTE when the state says that this node is not the

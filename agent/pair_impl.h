@@ -51,6 +51,7 @@ struct pair {
 	struct timer watch_timer; // adds up breaches of the RPO
 	struct rpo_watch watch;
 	struct await *awaits;
+	char last_trouble[128]; // said once, not at every dial
 
 	unsigned saving; // of the state
 	bool stop_wanted, engine_stopping, engine_stopped, links_stopping, clean;

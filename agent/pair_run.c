@@ -136,6 +136,52 @@ void pair_pause(struct pair *pair, bool pause, void *user,
 	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), pausing, paused);
 }
 
+// -- fencing from outside --
+
+struct fencing {
+	struct pair *pair;
+	void *user;
+	void (*done)(void *user, int error, const struct error *reason);
+};
+
+static void fenced(void *user, int error)
+{
+	struct fencing *fencing = user;
+	struct pair *pair = fencing->pair;
+	struct error err = {""};
+
+	if (error < 0)
+		fail(&err, -error, "save the state of pair %s: %s", pair->name, strerror(-error));
+	fencing->done(fencing->user, error, &err);
+	free(fencing);
+	pair->saving--;
+	if (pair->phase == PAIR_STOPPING)
+		pair_shut(pair);
+}
+
+void pair_fence(struct pair *pair, void *user, void (*done)(void *user, int error, const struct error *reason))
+{
+	uint8_t payload[STATE_ENCODED_MAX];
+	struct fencing *fencing;
+	struct error err;
+
+	if (pair->phase != PAIR_RUNNING) {
+		done(user, pair->phase == PAIR_FENCED ? 0 : fail(&err, EAGAIN, "pair %s does not run", pair->name),
+		     &err);
+		return;
+	}
+	source_fence(pair->source, "its peer was promoted and told this node's receiver");
+	fencing = malloc(sizeof(*fencing));
+	if (!fencing) {
+		done(user, fail(&err, ENOMEM, "fence pair %s: out of memory", pair->name), &err);
+		return;
+	}
+	// The engine's event has saved it once; this save tells when it is durable.
+	*fencing = (struct fencing){pair, user, done};
+	pair->saving++;
+	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), fencing, fenced);
+}
+
 // -- reloading --
 
 static bool same_otherwise(const struct pair_config *a, const struct pair_config *b)

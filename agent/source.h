@@ -169,6 +169,10 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth);
 // Starts to serve without having heard of the peer.
 void source_serve(struct source *source);
 
+// The caller learned that the peer was promoted, not over the dialer's
+// connection: as if it had been that way.
+void source_fence(struct source *source, const char *why);
+
 void source_status(struct source *source, struct source_status *status);
 
 #endif

@@ -224,6 +224,7 @@ static void got_welcome(struct source *source, const struct frame *frame)
 		fence(source, why);
 		return;
 	case VERDICT_PEER_FENCED:
+		serve(source); // the peer is no primary any more: we are the newest
 		refuse(source, SOURCE_STATE_REFUSED, "the peer is a former primary and needs a resync");
 		return;
 	case VERDICT_SPLIT_BRAIN:
@@ -427,6 +428,18 @@ void uplink_stop(struct source *source)
 		dialer_cancel(source->config.dialer);
 	uplink_lost(source, "this node is stopping");
 	source->session = SESSION_IDLE;
+}
+
+void source_fence(struct source *source, const char *why)
+{
+	if (source->fenced || source->stopping)
+		return;
+	clock_cancel(source->clock, &source->redial);
+	if (source->session == SESSION_DIALING) {
+		dialer_cancel(source->config.dialer);
+		source->session = SESSION_IDLE;
+	}
+	fence(source, why);
 }
 
 void uplink_free(struct source *source)

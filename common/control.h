@@ -14,6 +14,7 @@
 // pair-remove  both      pair                                       pair
 // pair-start   agent     pair                                       volumes [{name, device}]; starts a
 //                                                                   pair whose state says primary
+// pair-fence   agent     pair                                       pair; the peer was promoted: never serve again
 // promote      receiver  pair, force (boolean)                      pair, generation, epoch, time, age_seconds,
 //                                                                   seconds (what it took), volumes [{name, device}],
 //                                                                   note (why they are not exported)
@@ -39,6 +40,7 @@
 #define CONTROL_PAIR_JOIN "pair-join"
 #define CONTROL_PAIR_REMOVE "pair-remove"
 #define CONTROL_PAIR_START "pair-start"
+#define CONTROL_PAIR_FENCE "pair-fence"
 #define CONTROL_PROMOTE "promote"
 #define CONTROL_PAUSE "pause"
 #define CONTROL_RESUME "resume"

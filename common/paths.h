@@ -3,7 +3,7 @@
 //
 //   DIR/etc/stead/pairs/PAIR.conf
 //   DIR/var/lib/stead/               the node's own: key, certificate, invitations
-//   DIR/var/lib/stead/pairs/PAIR/    state.slots map spill journal lock
+//   DIR/var/lib/stead/pairs/PAIR/    state.slots map spill journal lock serve
 //   DIR/run/stead/                   agent.sock receiver.sock PAIR-NAME.sock PAIR-NAME
 #ifndef STEAD_PATHS_H
 #define STEAD_PATHS_H
@@ -45,6 +45,7 @@ const char *path_export(const struct paths *paths, const char *pair, const char 
 #define FILE_SPILL "spill"
 #define FILE_JOURNAL "journal"
 #define FILE_LOCK "lock"
+#define FILE_SERVE "serve" // promoted, but no agent was there yet to be told: it is to serve at its start
 
 // mkdir -p; what is made gets mode. 0 or -errno with the reason.
 int make_directories(const char *path, unsigned mode, struct error *err);

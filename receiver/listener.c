@@ -183,6 +183,9 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 		standby_attach(standby, channel, &hello);
 	else
 		answer_as_primary(receiver, channel, name, &state);
+	if (!standby && !state.fenced &&
+	    lineage_judge(ROLE_PRIMARY, &state.lineage, hello.role, &hello.lineage) == VERDICT_FENCED)
+		fence_pair(receiver, name);
 }
 
 // -- strangers --

@@ -56,7 +56,7 @@ void receiver_settle(struct receiver *receiver)
 	struct main_state *state = (struct main_state *)receiver;
 
 	if (!receiver->stopping || receiver->listener || !TAILQ_EMPTY(&receiver->standbys) ||
-	    !TAILQ_EMPTY(&receiver->joinings))
+	    !TAILQ_EMPTY(&receiver->joinings) || !TAILQ_EMPTY(&receiver->fences))
 		return;
 	if (!state->links_stopping) {
 		state->links_stopping = true;
@@ -148,6 +148,7 @@ static int set_up(struct main_state *state, const char *listen, struct error *er
 
 	TAILQ_INIT(&receiver->standbys);
 	TAILQ_INIT(&receiver->joinings);
+	TAILQ_INIT(&receiver->fences);
 	if (!keys)
 		return -EIO;
 	receiver->tls = tls_context_new(keys, err);

@@ -5,13 +5,16 @@
 #include "report.h"
 #include "standby.h"
 
+#include "common/job.h"
 #include "common/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AGENT_MS 20000 // for the agent to open the pair and serve
 
@@ -24,6 +27,8 @@ struct promotion {
 	int64_t age; // ns; UNKNOWN
 	struct pair_config config;
 	struct pair_state state; // afterwards
+	char note[500];
+	struct job job;
 };
 
 static json_t *seconds(int64_t ns)
@@ -56,21 +61,50 @@ static void reply(struct promotion *promotion, json_t *volumes, const char *note
 	free(promotion);
 }
 
+// The order to serve was given: it must not be lost because the agent is not
+// there, nor wait for a peer that may be the reason for the promotion.
+static void leave_order(struct job *job)
+{
+	struct promotion *promotion = (struct promotion *)((char *)job - offsetof(struct promotion, job));
+	const struct paths *paths = &promotion->receiver->paths;
+	char path[PATHS_MAX];
+	struct error err;
+	int fd = open(path_pair_file(paths, promotion->name, FILE_SERVE, path), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || sync_directory(path_pair(paths, promotion->name, path), &err) < 0)
+		log_event(LOG_LEVEL_ERROR, "order-not-kept", "pair=%s reason=%s", promotion->name, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void order_left(struct job *job)
+{
+	struct promotion *promotion = (struct promotion *)((char *)job - offsetof(struct promotion, job));
+
+	reply(promotion, NULL, promotion->note);
+}
+
 static void agent_answered(void *user, int error, json_t *answer, const struct error *reason)
 {
 	struct promotion *promotion = user;
-	char note[sizeof(reason->text) + 80];
 
 	if (!error) {
 		reply(promotion, json_incref(json_object_get(answer, "volumes")), NULL);
 		return;
 	}
 	if (error == -ENOTCONN)
-		snprintf(note, sizeof(note), "no stead-agent runs on this node: start it to export the volumes");
+		snprintf(promotion->note, sizeof(promotion->note),
+		         "no stead-agent runs on this node: start it to export the volumes");
 	else
-		snprintf(note, sizeof(note), "stead-agent does not export the volumes: %s", reason->text);
-	log_event(LOG_LEVEL_ERROR, "promoted-not-served", "pair=%s reason=%s", promotion->name, note);
-	reply(promotion, NULL, note);
+		snprintf(promotion->note, sizeof(promotion->note), "stead-agent does not export the volumes: %s",
+		         reason->text);
+	log_event(LOG_LEVEL_ERROR, "promoted-not-served", "pair=%s reason=%s", promotion->name, promotion->note);
+	promotion->job.work = leave_order;
+	promotion->job.done = order_left;
+	if (job_start(promotion->receiver->loop, &promotion->job) < 0) {
+		leave_order(&promotion->job);
+		order_left(&promotion->job);
+	}
 }
 
 static void released(void *user)

@@ -18,6 +18,7 @@
 
 struct standby;
 struct joining;
+struct fence;
 struct listener;
 
 struct receiver {
@@ -31,6 +32,7 @@ struct receiver {
 	bool stopping;
 	TAILQ_HEAD(, standby) standbys;
 	TAILQ_HEAD(, joining) joinings; // under way
+	TAILQ_HEAD(, fence) fences; // under way
 };
 
 // control.c: every command of the control socket.
@@ -53,6 +55,9 @@ void refuse_channel(struct receiver *receiver, struct channel *channel, enum ref
 
 // invite.c: pair-invite.
 void invite(struct receiver *receiver, struct control_call *call, json_t *request);
+
+// fence.c: the pair, of which this node is the primary, was promoted on its peer.
+void fence_pair(struct receiver *receiver, const char *name);
 
 // promotion.c: the call is answered when the agent serves, or with the reason.
 void promote(struct receiver *receiver, struct standby *standby, struct control_call *call, bool force);
