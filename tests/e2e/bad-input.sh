@@ -77,8 +77,8 @@ if [ "$(id -u)" = 0 ]; then
 	chmod 755 "$work" "$work/a"
 	refused "no permission on the socket" "permi" setpriv --reuid=65534 --regid=65534 --clear-groups \
 		"$stead_bin" --root "$work/a" status db
-	refused "no permission on the socket of pair join" "permi|stead1" setpriv --reuid=65534 --regid=65534 \
-		--clear-groups "$stead_bin" --root "$work/a" pair join stead1:x --volume "data=$work/a/data.img"
+	refused "no permission on the socket of pair remove" "permi" setpriv --reuid=65534 --regid=65534 \
+		--clear-groups "$stead_bin" --root "$work/a" pair remove db
 fi
 if (requires_loop) >/dev/null 2>&1; then
 	truncate -s 16M "$work/b/mounted.img"
@@ -114,7 +114,7 @@ refused "bad RPO" "rpo" join "$token" --volume "data=$work/a/data.img" --rpo nev
 # expired
 old=$(invite late --volume "data=$work/b/other.img" --expires 1s) || fail "pair invite"
 expired() {
-	! join "$old" --volume "data=$work/a/none.img" 2>&1 | grep -q none.img
+	[[ $(join "$old" --volume "data=$work/a/none.img" 2>&1) != *none.img* ]]
 }
 wait_for 30 "the token to expire" expired
 refused "token expired" "expired" join "$old" --volume "data=$work/a/other.img"
