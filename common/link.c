@@ -480,14 +480,14 @@ static void open_link(struct link *link)
 	memcpy(channel->peer_key, tls_peer_key(link->tls), sizeof(channel->peer_key));
 	link->state = LINK_OPEN;
 	link->heard = clock_now(link->links->clock);
-	if (link->trusted)
-		set_limit(link, link->heard, LINK_SILENCE_SECONDS);
-	else
-		set_limit(link, link->since, LINK_STRANGER_SECONDS);
 	if (link->dialer)
 		link->dialer->link = NULL;
 	link->dialer = NULL;
 	waiter.opened(waiter.user, channel);
+	if (link->trusted)
+		set_limit(link, link->heard, LINK_SILENCE_SECONDS);
+	else
+		set_limit(link, link->since, LINK_STRANGER_SECONDS);
 	if (!channel->events && !link->user_gone) {
 		link->user_gone = true; // nobody took it over
 		kick(link);

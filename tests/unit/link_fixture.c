@@ -23,7 +23,7 @@ struct net_address listening;
 
 static int listener;
 static struct op accept_op;
-static bool accepting;
+static bool accepting, accept_no_more;
 static struct link_thread *thread;
 static struct dialer *dialer;
 static bool threaded, thread_stopped, links_stopped, client_links_stopped;
@@ -305,7 +305,8 @@ static void accepted(struct op *op, int result, unsigned flags)
 	accepting = false;
 	if (result >= 0) {
 		assert_non_null(link_accept(links, result, &waiter));
-		arm_accept();
+		if (!accept_no_more)
+			arm_accept();
 	}
 	poke();
 }
@@ -317,6 +318,7 @@ static bool not_accepting(void)
 
 void accept_nothing(void)
 {
+	accept_no_more = true;
 	if (accepting)
 		loop_cancel(loop, &accept_op);
 	run_until(not_accepting);
@@ -450,6 +452,7 @@ int set_up(void **state)
 		return -1;
 	listening.port = net_local_port(listener);
 	accept_op.done = accepted;
+	accept_no_more = false;
 	arm_accept();
 	return 0;
 }

@@ -311,11 +311,19 @@ static void trust_it(struct end *end)
 	link_trust(end->channel);
 }
 
+static void accelerate_now(struct end *end)
+{
+	(void)end;
+	accelerate();
+}
+
 static void test_silent_stranger(void **state)
 {
 	(void)state;
-	accelerate();
-	meet(send_plain, "", 0, "did not introduce itself");
+	server.on_open = accelerate_now;
+	start(send_plain, "", 0);
+	run_until(both_over);
+	assert_says(&server, "did not introduce itself");
 	assert_true(server.closed);
 	assert_true(peer.farewell);
 }
@@ -330,11 +338,19 @@ static void meet_trusted(void (*script)(struct peer *peer), const void *bytes, s
 		assert_says(&server, word);
 }
 
+static void trust_and_accelerate(struct end *end)
+{
+	link_trust(end->channel);
+	accelerate();
+}
+
 static void test_silent_for_long(void **state)
 {
 	(void)state;
-	accelerate();
-	meet_trusted(send_plain, "", 0, "was silent for");
+	server.on_open = trust_and_accelerate;
+	start(send_plain, "", 0);
+	run_until(both_over);
+	assert_says(&server, "was silent for");
 }
 
 static size_t make_heartbeat(uint8_t *frame, uint64_t sequence)
@@ -513,7 +529,6 @@ static void do_not_read(struct peer *p)
 static void test_reader_that_does_not_read(void **state)
 {
 	(void)state;
-	accelerate();
 	pthread_barrier_init(&barrier, NULL, 2);
 	server.on_open = trust_it;
 	start(do_not_read, NULL, 0);
@@ -521,7 +536,8 @@ static void test_reader_that_does_not_read(void **state)
 	run_until(server_open);
 	for (unsigned i = 0; i < 100; i++)
 		send_blocks(&server, i, COMPARE_BLOCKS_MAX);
-	run_for(2000); // of accelerated time
+	run_for(50);
+	accelerate();
 	close_end(&server);
 	run_until(all_done);
 	assert_true(server.went_out < 100);
