@@ -2,30 +2,53 @@
 #include "listen_unix.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define GREETING_MSEC 1000
+
+// Whether somebody serves the socket: 1, 0 or -errno. The kernel takes a killed
+// process's ring apart only after the process is gone, and until then
+// connections to its listeners succeed; so a greeting is waited for, or the
+// end. One that listens but does not greet counts as alive.
+static int is_served(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), result;
+	struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+	ssize_t length;
+	char byte;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
+		result = errno == ECONNREFUSED || errno == ENOENT ? 0 : 1;
+	} else {
+		(void)poll(&pollfd, 1, GREETING_MSEC);
+		length = recv(fd, &byte, 1, 0);
+		result = length == 0 || (length < 0 && errno == ECONNRESET) ? 0 : 1;
+	}
+	close(fd);
+	return result;
+}
 
 // What is at the path: 0 when it was a dead socket and is gone now.
 static int replace_stale(const struct sockaddr_un *address, struct error *err)
 {
 	const char *path = address->sun_path;
 	struct stat st;
-	int fd, result;
+	int served;
 
 	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : fail(err, errno, "listen on %s: %s", path, strerror(errno));
 	if (!S_ISSOCK(st.st_mode))
 		return fail(err, EADDRINUSE, "listen on %s: something that is no socket is there", path);
 
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return fail(err, errno, "listen on %s: create socket: %s", path, strerror(errno));
-	result = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
-	close(fd);
-	if (result == ENOENT)
-		return 0;
-	if (result != ECONNREFUSED)
+	served = is_served(address);
+	if (served < 0)
+		return fail(err, -served, "listen on %s: create socket: %s", path, strerror(-served));
+	if (served)
 		return fail(err, EADDRINUSE, "listen on %s: another process serves it", path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return fail(err, errno, "remove stale socket %s: %s", path, strerror(errno));

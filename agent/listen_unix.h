@@ -15,8 +15,8 @@ struct unix_listener {
 	ino_t inode;
 };
 
-// Takes the place of a socket that nobody listens on any more. 0 or -errno:
-// -EADDRINUSE when somebody does.
+// Takes the place of a socket that nobody listens on any more; whoever does is
+// expected to greet. 0 or -errno: -EADDRINUSE when somebody does.
 int unix_listen(struct unix_listener *listener, const char *path, struct error *err);
 
 // Removes the socket file, if it is still this listener's.

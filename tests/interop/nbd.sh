@@ -11,11 +11,14 @@ for tool in nbdinfo nbdcopy qemu-img qemu-io fio cmp; do
 	command -v "$tool" >/dev/null || { echo "SKIPPED: $tool is not installed"; exit 77; }
 done
 
-client=$1
+client=$(realpath "$1")
 server=
 work=$(mktemp -d) || exit 1
-cd "$work" || exit 1
 trap 'kill $server 2>/dev/null; wait; cd /; rm -rf "$work"' EXIT
+
+passthrough=
+[ ! -x "$2" ] || passthrough=$(realpath "$2")
+cd "$work" || exit 1
 
 fail() {
 	printf 'FAILED: %s\n' "$*" >&2
@@ -97,8 +100,7 @@ tools() {
 	fi
 }
 
-if [ -x "$2" ]; then
-	passthrough=$2
+if [ "$passthrough" ]; then
 	truncate -s 200M "$work/image"
 	start_server
 	"$passthrough" "$work/s" "$work/image" >"$work/out" 2>&1 && fail "two servers on one socket"
