@@ -272,13 +272,17 @@ void set_release(struct map *map, struct change_set *set)
 	map_save(map);
 }
 
+// Which of several sets is the newer is not known here: a granule is zero only
+// if all that changed it left it so.
 static void merge_word(struct change_set *into, struct change_set *from, unsigned volume, uint64_t index)
 {
 	bool written = bitmap_word(&into->dirty[volume], index) != 0;
+	bool zero = bitmap_test(&from->zero[volume], index);
 
-	// The newer set decides what a granule holds that both have.
-	if (!written && bitmap_test(&from->zero[volume], index))
+	if (!written && zero)
 		bitmap_set(&into->zero[volume], index, 1);
+	else if (written && !zero)
+		bitmap_clear(&into->zero[volume], index, 1);
 	bitmap_or_word(&into->dirty[volume], index, bitmap_word(&from->dirty[volume], index));
 }
 

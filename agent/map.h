@@ -76,7 +76,7 @@ void set_release(struct map *map, struct change_set *set); // clears it and make
 
 // Moves members of from into into, a bounded number of words for each call,
 // beginning at *volume, *index (0, 0 at first); true when all are moved. A
-// granule stays zero unless into was written in it.
+// granule is zero if every set that changed it left it zero.
 bool set_merge(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index);
 
 #endif
