@@ -159,8 +159,6 @@ void source_free(struct source *source)
 {
 	struct request *request;
 
-	source->stopping = false; // nothing is waited for any more
-
 	source->stopping = false; // nobody waits for that any more
 	clock_cancel(source->clock, &source->tick);
 	clock_cancel(source->clock, &source->finish);
