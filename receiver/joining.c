@@ -16,10 +16,15 @@
 #include "common/token.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define JOURNAL_LEAST (16 * MIB)
 
 struct joining {
 	TAILQ_ENTRY(joining) entry;
@@ -220,6 +225,28 @@ static int match_volumes(struct joining *joining, uint64_t bytes[VOLUMES_MAX])
 	return 0;
 }
 
+// The journal's space is allocated when it is made: a full disk is then known
+// while pairing, not in the middle of an epoch. A small file system gets a
+// smaller one than the default; the configuration says how large.
+static int choose_journal(struct joining *joining)
+{
+	const char *path = joining->receiver->paths.states;
+	struct statvfs fs;
+	uint64_t quarter;
+
+	if (statvfs(path, &fs) < 0)
+		return fail(&joining->reason, errno, "free space under %s: %s", path, strerror(errno));
+	quarter = (uint64_t)fs.f_bavail * fs.f_frsize / 4 & ~(MIB - 1);
+	if (quarter < JOURNAL_LEAST)
+		return fail(&joining->reason, ENOSPC,
+		            "no space for a journal: the standby's file system under %s has %" PRIu64
+		            " bytes free; it needs at least %" PRIu64,
+		            path, (uint64_t)fs.f_bavail * fs.f_frsize, 4 * JOURNAL_LEAST);
+	if (joining->config.journal > quarter)
+		joining->config.journal = quarter;
+	return 0;
+}
+
 static void describe(struct joining *joining)
 {
 	const struct wire_join *join = &joining->join;
@@ -259,7 +286,9 @@ static int make(struct joining *joining)
 	if (result < 0)
 		return refuse(joining, REFUSAL_VOLUMES, result);
 	describe(joining);
-	result = config_check(&joining->config, &joining->reason);
+	result = choose_journal(joining);
+	if (!result)
+		result = config_check(&joining->config, &joining->reason);
 	if (!result)
 		result = pair_prepare(paths, pair, &joining->state, &joining->reason);
 	if (result == -EEXIST)
