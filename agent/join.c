@@ -5,19 +5,15 @@
 //
 // The configuration comes last: it is what makes the pair exist, so a node that
 // fails in between has no pair and tries again with another token.
-#include "agent.h"
+#include "join_impl.h"
 #include "pair.h"
+#include "pair_files.h"
 
-#include "common/channel.h"
 #include "common/daemon.h"
-#include "common/job.h"
-#include "common/link.h"
-#include "common/link_thread.h"
 #include "common/log.h"
 #include "common/pairs.h"
 #include "common/request.h"
 #include "common/token.h"
-#include "common/wire.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,27 +22,7 @@
 #include <string.h>
 #include <time.h>
 
-#define ANSWER_SECONDS 30 // for the peer to answer a JOIN, its checks included
 #define SERVE_SECONDS 15 // to wait for the pair to serve, before the reply goes out anyway
-
-struct join {
-	TAILQ_ENTRY(join) entry;
-	struct agent *agent;
-	struct control_call *call;
-	struct token token;
-	struct pair_config config;
-	struct pair_state state;
-	bool prepared, aborted, working, waiting;
-	int result;
-	struct error reason;
-	struct job job;
-	struct link_thread *links;
-	struct channel *channel;
-	struct timer timer;
-	uint8_t expected[TOKEN_PROOF_BYTES]; // of the standby
-	struct message message;
-	uint8_t body[WIRE_BODY_MAX];
-};
 
 static struct id random_id(void)
 {
@@ -111,7 +87,7 @@ static void failed_links_stopped(void *user)
 }
 
 // reason is set.
-static void give_up(struct join *join)
+void join_give_up(struct join *join)
 {
 	join->aborted = true;
 	clock_cancel(loop_clock(join->agent->loop), &join->timer);
@@ -187,134 +163,16 @@ static void commit_done(struct job *job)
 
 	join->working = false;
 	if (join->result < 0) {
-		give_up(join);
+		join_give_up(join);
 	} else {
 		join->prepared = false; // to be kept
 		link_thread_stop(join->links, joined_links_stopped, join);
 	}
 }
 
-// -- the conversation --
-
-static void on_frame(void *user, const struct frame *frame)
+void join_commit(struct join *join)
 {
-	struct join *join = user;
-	struct wire_joined joined;
-	struct wire_refuse refuse;
-
-	if (frame->type == FRAME_JOINED && wire_get_joined(frame, &joined) == 0) {
-		clock_cancel(loop_clock(join->agent->loop), &join->timer);
-		channel_close(join->channel);
-		join->channel = NULL;
-		if (token_proof_equal(joined.proof, join->expected)) {
-			work(join, commit_work, commit_done);
-			return;
-		}
-		fail(&join->reason, EPERM, "join pair %s: %s does not know the token's secret; invite anew",
-		     join->config.name, join->config.peer);
-	} else if (frame->type == FRAME_REFUSE && wire_get_refuse(frame, &refuse) == 0) {
-		fail(&join->reason, EREMOTEIO, "join pair %s: refused by %s: %s", join->config.name, join->config.peer,
-		     refuse.reason);
-	} else {
-		fail(&join->reason, EPROTO, "join pair %s: %s answered with an unexpected frame of type %u",
-		     join->config.name, join->config.peer, frame->type);
-	}
-	give_up(join);
-}
-
-static void on_closed(void *user, const char *why)
-{
-	struct join *join = user;
-
-	join->channel = NULL;
-	fail(&join->reason, ECONNRESET, "join pair %s: connection to %s: %s", join->config.name, join->config.peer,
-	     why);
-	give_up(join);
-}
-
-static void sent(struct message *message)
-{
-	(void)message; // part of the join, which outlives its link
-}
-
-static void late(struct timer *timer)
-{
-	struct join *join = (struct join *)((char *)timer - offsetof(struct join, timer));
-
-	fail(&join->reason, ETIMEDOUT, "join pair %s: no answer from %s within %d s", join->config.name,
-	     join->config.peer, ANSWER_SECONDS);
-	give_up(join);
-}
-
-static int make_body(struct join *join)
-{
-	struct wire_join body = {.version_min = WIRE_VERSION,
-	                         .version_max = WIRE_VERSION,
-	                         .pair = join->state.pair,
-	                         .generation = join->state.lineage.generation,
-	                         .rpo = join->config.rpo,
-	                         .rto = join->config.rto,
-	                         .volume_count = join->state.volume_count};
-	const uint8_t *own = tls_context_fingerprint(join->agent->tls), *exporter = link_exporter(join->channel);
-	const char *pair = join->config.name;
-
-	snprintf(body.pair_name, sizeof(body.pair_name), "%s", pair);
-	snprintf(body.listen, sizeof(body.listen), "%s", join->config.listen);
-	for (unsigned i = 0; i < body.volume_count; i++) {
-		memcpy(body.volumes[i].name, join->state.volumes[i].name, sizeof(body.volumes[i].name));
-		body.volumes[i].bytes = join->state.volumes[i].bytes;
-	}
-	if (token_proof(join->token.secret, TOKEN_PRIMARY, exporter, own, join->channel->peer_key, pair, body.proof) <
-	            0 ||
-	    token_proof(join->token.secret, TOKEN_STANDBY, exporter, own, join->channel->peer_key, pair,
-	                join->expected) < 0)
-		return fail(&join->reason, ENOMEM, "join pair %s: out of memory", pair);
-	join->message = (struct message){.type = FRAME_JOIN, .body = join->body, .done = sent};
-	join->message.body_length = wire_put_join(join->body, &body);
-	return 0;
-}
-
-static void opened(void *user, struct channel *channel)
-{
-	static const struct channel_events events = {on_frame, on_closed};
-	struct join *join = user;
-
-	join->channel = channel;
-	channel->events = &events;
-	channel->user = join;
-	if (make_body(join) < 0)
-		give_up(join);
-	else
-		channel_send(channel, &join->message);
-}
-
-static void dial_failed(void *user, const char *why)
-{
-	struct join *join = user;
-
-	fail(&join->reason, ECONNREFUSED, "join pair %s: %s: %s", join->config.name, join->config.peer, why);
-	give_up(join);
-}
-
-static void connect_peer(struct join *join)
-{
-	struct clock *clock = loop_clock(join->agent->loop);
-	struct net_address address;
-	struct dialer *dialer;
-
-	if (net_parse(join->config.peer, NET_PORT_DEFAULT, &address, &join->reason) == 0)
-		join->links = link_thread_start(join->agent->loop, join->agent->tls, &address, join->token.fingerprint,
-		                                &join->reason);
-	if (!join->links) {
-		give_up(join);
-		return;
-	}
-	dialer = link_thread_dialer(join->links);
-	dialer->opened = opened;
-	dialer->failed = dial_failed;
-	dialer->user = join;
-	clock_set(clock, &join->timer, clock_now(clock) + ANSWER_SECONDS * NSEC_PER_SEC);
-	dialer_dial(dialer);
+	work(join, commit_work, commit_done);
 }
 
 // -- the beginning --
@@ -347,6 +205,8 @@ static void prepare_work(struct job *job)
 	}
 	join->result = pair_prepare(&join->agent->paths, name, state, &join->reason);
 	join->prepared = join->result != -EEXIST;
+	if (!join->result)
+		join->result = pair_files_reserve(&join->agent->paths, name, state, &join->reason);
 }
 
 static void prepare_done(struct job *job)
@@ -355,9 +215,9 @@ static void prepare_done(struct job *job)
 
 	join->working = false;
 	if (join->result < 0 || join->aborted)
-		give_up(join);
+		join_give_up(join);
 	else
-		connect_peer(join);
+		join_talk(join);
 }
 
 static int parse(struct join *join, json_t *request)
@@ -403,7 +263,6 @@ void join_start(struct agent *agent, struct control_call *call, json_t *request)
 	}
 	join->agent = agent;
 	join->call = call;
-	join->timer.fire = late;
 	if (parse(join, request) < 0) {
 		control_refuse(call, join->reason.text);
 		free(join);
@@ -434,6 +293,6 @@ void joins_abort(struct agent *agent)
 		if (join->working)
 			join->aborted = true;
 		else if (join->timer.armed)
-			give_up(join);
+			join_give_up(join);
 	}
 }

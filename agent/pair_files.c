@@ -83,6 +83,27 @@ static int open_map(const struct paths *paths, const struct id *boot, struct pai
 	return map_file(files, path, err);
 }
 
+int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err)
+{
+	struct pair_files files = {.state = *state};
+	uint64_t bytes[VOLUMES_MAX];
+	char path[PATHS_MAX];
+	int result;
+
+	for (unsigned i = 0; i < state->volume_count; i++)
+		bytes[i] = state->volumes[i].bytes;
+	files.map_bytes = source_map_bytes(state->volume_count, bytes);
+	path_pair_file(paths, pair, FILE_MAP, path);
+	files.map_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (files.map_fd < 0)
+		return fail(err, errno, "open %s: %s", path, strerror(errno));
+	result = map_file(&files, path, err);
+	if (files.map)
+		munmap(files.map, files.map_bytes);
+	close(files.map_fd);
+	return result;
+}
+
 static int open_others(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
 {
 	static const struct file_disk_options state_options = {0};

@@ -34,6 +34,9 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 // use. 0 or -errno with the reason.
 int pair_files_opened(const struct pair_files *files, struct error *err);
 
+// Takes the space that a pair with this state needs, while it is being made: a
+// full disk is then known before its peer is. Blocks.
+int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err);
 void pair_files_close(struct pair_files *files, bool clean);
 
 #endif
