@@ -10,21 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define INPUT_STRANGER (16 << 10) // bytes in one receive
-#define INPUT_TRUSTED (512 << 10)
-#define BATCH_BYTES (512 << 10) // aim of one send
-#define PLAIN_BYTES (BATCH_BYTES + FRAME_BYTES_MAX)
-#define OUTPUT_MAX (PLAIN_BYTES + BATCH_BYTES) // no more is received before some of it is gone
-#define FAREWELL_BYTES (16 << 10) // of small messages that still go out after a close
-
-#define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 static const struct channel_ops channel_ops;
 static void trust(struct link_channel *channel);
 static void kicked(struct timer *timer);
 static void limit_passed(struct timer *timer);
-static void received(struct op *op, int result, unsigned flags);
-static void sent(struct op *op, int result, unsigned flags);
 
 static struct link *link_of(struct channel *channel)
 {
@@ -37,7 +26,7 @@ static void kick(struct link *link)
 		clock_set(link->links->clock, &link->kick, 0);
 }
 
-static void set_limit(struct link *link, uint64_t from, unsigned seconds)
+void link_set_limit(struct link *link, uint64_t from, unsigned seconds)
 {
 	clock_set(link->links->clock, &link->limit, from + seconds * NSEC_PER_SEC);
 }
@@ -63,8 +52,8 @@ struct link *link_new(struct links *links, enum tls_side side, const uint8_t *ke
 	link->sent_end = &link->sent;
 	link->kick.fire = kicked;
 	link->limit.fire = limit_passed;
-	link->receive.done = received;
-	link->send.done = sent;
+	link->receive.done = link_received;
+	link->send.done = link_sent;
 	link->next = links->first;
 	if (link->next)
 		link->next->previous = link;
@@ -97,62 +86,7 @@ static void free_link(struct link *link)
 		clock_set(links->clock, &links->stop_timer, 0);
 }
 
-static void finish(struct link *link, struct message *list)
-{
-	struct message *next;
-
-	for (; list; list = next) {
-		next = list->next;
-		if (link->finished)
-			link->finished(link->finished_user, list);
-		else
-			list->done(list);
-	}
-}
-
-static struct message *take(struct message **list, struct message ***end)
-{
-	struct message *taken = *list;
-
-	*list = NULL;
-	*end = list;
-	return taken;
-}
-
-static void append(struct message ***end, struct message *message)
-{
-	message->next = NULL;
-	**end = message;
-	*end = &message->next;
-}
-
-static void finish_unsent(struct link *link, struct message *list)
-{
-	for (struct message *message = list; message; message = message->next)
-		message->wire_bytes = 0;
-	finish(link, list);
-}
-
-// The messages of a link that is ending. Those in flight were copied. What a
-// done() sends now is met by the next kick.
-static void finish_all(struct link *link)
-{
-	struct message *in_flight = take(&link->sent, &link->sent_end);
-	struct message *batch = take(&link->batch, &link->batch_end);
-	struct message *queue = take(&link->queue, &link->queue_end);
-
-	if (link->graceful) {
-		finish(link, in_flight);
-		finish(link, batch);
-	} else {
-		finish_unsent(link, in_flight);
-		finish_unsent(link, batch);
-	}
-	finish_unsent(link, queue);
-}
-
-// Makes operations under way end soon.
-static void cut(struct link *link)
+void link_cut(struct link *link)
 {
 	link->graceful = false;
 	link->output_over = link->input_over = true;
@@ -166,18 +100,18 @@ static void cut(struct link *link)
 		loop_cancel(link->links->loop, &link->send);
 }
 
-static void begin_end(struct link *link, bool graceful)
+void link_end(struct link *link, bool graceful)
 {
 	struct clock *clock = link->links->clock;
 
 	link->state = LINK_ENDING;
 	link->graceful = graceful;
 	if (graceful)
-		set_limit(link, clock_now(clock), LINK_LINGER_SECONDS);
+		link_set_limit(link, clock_now(clock), LINK_LINGER_SECONDS);
 	else
 		clock_cancel(clock, &link->limit);
 	if (!graceful)
-		cut(link);
+		link_cut(link);
 }
 
 void link_fail(struct link *link, bool graceful, const char *format, ...)
@@ -196,8 +130,8 @@ void link_fail(struct link *link, bool graceful, const char *format, ...)
 
 	if (opened && graceful)
 		tls_shutdown(link->tls);
-	begin_end(link, graceful);
-	finish_all(link);
+	link_end(link, graceful);
+	link_finish_all(link);
 	if (told || link->user_gone)
 		return;
 	link->user_gone = true;
@@ -207,375 +141,19 @@ void link_fail(struct link *link, bool graceful, const char *format, ...)
 		waiter.failed(waiter.user, why);
 }
 
-// --- sending
-
-static bool is_bulk(const struct message *message)
-{
-	return message->data_length > 0;
-}
-
-// Encodes messages of the queue into plain until there are limit bytes or,
-// when small is set, one with content comes.
-static size_t encode(struct link *link, size_t limit, bool small)
-{
-	size_t fill = 0;
-
-	while (link->queue && fill < limit && !(small && is_bulk(link->queue))) {
-		struct message *message = link->queue;
-
-		link->queue = message->next;
-		if (!link->queue)
-			link->queue_end = &link->queue;
-		message->wire_bytes = encoder_encode(link->encoder, message, link->plain + fill);
-		fill += message->wire_bytes;
-		append(&link->batch_end, message);
-	}
-	return fill;
-}
-
-static bool ready_to_encode(struct link *link)
-{
-	if (!link->encoder)
-		link->encoder = encoder_new();
-	if (!link->plain)
-		link->plain = malloc(PLAIN_BYTES);
-	return link->encoder && link->plain;
-}
-
-static void fill_batch(struct link *link)
-{
-	if (link->state != LINK_OPEN || link->user_gone)
-		return;
-	if (link->queue && !ready_to_encode(link)) {
-		link_fail(link, true, "out of memory");
-		return;
-	}
-	while (link->queue && tls_output_length(link->tls) < BATCH_BYTES) {
-		size_t length = encode(link, BATCH_BYTES, false);
-
-		if (tls_write(link->tls, link->plain, length)) {
-			link_fail(link, true, "send: %s", tls_reason(link->tls));
-			return;
-		}
-	}
-}
-
-static void submit_send(struct link *link)
-{
-	struct io_uring_sqe *sqe = loop_sqe(link->links->loop, &link->send);
-
-	io_uring_prep_send(sqe, link->fd, link->output + link->output_done, link->output_length - link->output_done,
-	                   MSG_NOSIGNAL | MSG_WAITALL);
-	link->sending = true;
-}
-
-// Sends all that the session has for the peer, unless a send is under way.
-static void flush_output(struct link *link)
-{
-	size_t length = tls_output_length(link->tls);
-
-	if (link->sending || length == 0 || link->output_over)
-		return;
-	if (length > link->output_size) {
-		free(link->output);
-		link->output = malloc(length);
-		link->output_size = link->output ? length : 0;
-		if (!link->output) {
-			link_fail(link, false, "out of memory");
-			return;
-		}
-	}
-	link->output_length = tls_output(link->tls, link->output, length);
-	link->output_done = 0;
-	if (link->batch) {
-		*link->sent_end = link->batch;
-		link->sent_end = link->batch_end;
-		link->batch = NULL;
-		link->batch_end = &link->batch;
-	}
-	submit_send(link);
-}
-
-static void pump_send(struct link *link)
-{
-	fill_batch(link);
-	if (!link->sending) {
-		flush_output(link);
-		// The next batch is made while this one is sent.
-		if (link->sending)
-			fill_batch(link);
-	}
-}
-
-static void pump_receive(struct link *link);
-
-static void sent(struct op *op, int result, unsigned flags)
-{
-	struct link *link = OF(struct link, send, op);
-
-	(void)flags;
-	link->sending = false;
-	if (result > 0)
-		link->output_done += (size_t)result;
-	if (link->output_over) {
-		// only waited for
-	} else if (result < 0 && result != -EINTR && result != -EAGAIN) {
-		if (link->state == LINK_ENDING)
-			cut(link);
-		else
-			link_fail(link, false, "send: %s", strerror(-result));
-	} else if (link->output_done < link->output_length) {
-		submit_send(link);
-	} else {
-		finish(link, take(&link->sent, &link->sent_end));
-		pump_send(link);
-		pump_receive(link);
-	}
-	link_settle(link);
-}
-
-// --- receiving
-
-static void submit_receive(struct link *link)
-{
-	size_t size = link->trusted ? INPUT_TRUSTED : INPUT_STRANGER;
-	struct io_uring_sqe *sqe;
-
-	if (link->receiving || link->input_over)
-		return;
-	if (link->input_size < size) {
-		free(link->input);
-		link->input = malloc(size);
-		link->input_size = link->input ? size : 0;
-		if (!link->input) {
-			link_fail(link, false, "out of memory");
-			return;
-		}
-	}
-	sqe = loop_sqe(link->links->loop, &link->receive);
-	io_uring_prep_recv(sqe, link->fd, link->input, link->input_size, 0);
-	link->receiving = true;
-}
-
-static bool make_frame_room(struct link *link, size_t size)
-{
-	uint8_t *frame;
-
-	if (size <= link->frame_size)
-		return true;
-	frame = realloc(link->frame, size);
-	if (!frame)
-		return false;
-	link->frame = frame;
-	link->frame_size = size;
-	return true;
-}
-
-// The channel's own part in the conversation: the key for COMPARE.
-static int take_hash_key(struct link *link, const struct frame *frame)
-{
-	struct wire_welcome welcome;
-
-	if (wire_get_welcome(frame, &welcome))
-		return -EBADMSG;
-	if (!ready_to_encode(link))
-		return -ENOMEM;
-	encoder_set_hash_key(link->encoder, welcome.hash_key);
-	return 0;
-}
-
-static void deliver(struct link *link)
-{
-	struct frame frame;
-
-	if (frame_check(link->frame, link->frame_length, &frame)) {
-		link_fail(link, true, "frame %llu is damaged", (unsigned long long)link->frames);
-		return;
-	}
-	if (frame.sequence != link->frames) {
-		link_fail(link, true, "frame %llu has number %llu", (unsigned long long)link->frames,
-		          (unsigned long long)frame.sequence);
-		return;
-	}
-	if (frame.type == FRAME_WELCOME && take_hash_key(link, &frame)) {
-		link_fail(link, true, "frame %llu: bad WELCOME", (unsigned long long)link->frames);
-		return;
-	}
-	link->frames++;
-	link->frame_fill = link->frame_length = 0;
-	link->base.channel.events->frame(link->base.channel.user, &frame);
-}
-
-// Looks at what has come of a frame. False when the link has failed.
-static bool advance_frame(struct link *link)
-{
-	if (!link->frame_length && link->frame_fill == FRAME_HEADER_BYTES) {
-		uint32_t max = link->trusted ? FRAME_PAYLOAD_MAX : FRAME_PAYLOAD_STRANGER_MAX;
-		int64_t length = frame_payload_length(link->frame, max);
-
-		if (length < 0) {
-			link_fail(link, true, "frame %llu is of unknown type or too long%s",
-			          (unsigned long long)link->frames, link->trusted ? "" : " for a stranger");
-			return false;
-		}
-		link->frame_length = FRAME_HEADER_BYTES + (size_t)length;
-		if (!make_frame_room(link, link->frame_length)) {
-			link_fail(link, true, "out of memory");
-			return false;
-		}
-	}
-	if (link->frame_length && link->frame_fill == link->frame_length)
-		deliver(link);
-	return link->state == LINK_OPEN;
-}
-
-static void read_failed(struct link *link, ssize_t error)
-{
-	if (error == -EPIPE)
-		link_fail(link, true,
-		          link->frame_fill ? "the peer ended the connection within a frame"
-		                           : "the peer ended the connection");
-	else
-		link_fail(link, true, "%s", tls_reason(link->tls));
-}
-
-// Delivers what has come and asks for more.
-static void pump_receive(struct link *link)
-{
-	while (link->state == LINK_OPEN && !link->held && !link->user_gone) {
-		size_t want = link->frame_length ? link->frame_length : FRAME_HEADER_BYTES;
-		ssize_t got;
-
-		if (!make_frame_room(link, want)) {
-			link_fail(link, true, "out of memory");
-			return;
-		}
-		got = tls_read(link->tls, link->frame + link->frame_fill, want - link->frame_fill);
-		if (got == -EAGAIN) {
-			if (tls_output_length(link->tls) < OUTPUT_MAX)
-				submit_receive(link);
-			return;
-		}
-		if (got < 0) {
-			read_failed(link, got);
-			return;
-		}
-		link->frame_fill += (size_t)got;
-		if (!advance_frame(link))
-			return;
-	}
-}
-
-// --- handshake
-
-static void open_link(struct link *link)
-{
-	struct channel *channel = &link->base.channel;
-	struct link_waiter waiter = link->waiter;
-
-	if (tls_export(link->tls, TOKEN_EXPORTER_LABEL, link->base.exporter, sizeof(link->base.exporter))) {
-		link_fail(link, true, "TLS handshake: no exported secret");
-		return;
-	}
-	memcpy(channel->peer_key, tls_peer_key(link->tls), sizeof(channel->peer_key));
-	link->state = LINK_OPEN;
-	link->heard = clock_now(link->links->clock);
-	if (link->dialer)
-		link->dialer->link = NULL;
-	link->dialer = NULL;
-	waiter.opened(waiter.user, channel);
-	if (link->trusted)
-		set_limit(link, link->heard, LINK_SILENCE_SECONDS);
-	else
-		set_limit(link, link->since, LINK_STRANGER_SECONDS);
-	if (!channel->events && !link->user_gone) {
-		link->user_gone = true; // nobody took it over
-		kick(link);
-	}
-}
-
-static void pump_handshake(struct link *link)
-{
-	int result = tls_handshake(link->tls);
-
-	flush_output(link);
-	if (link->state != LINK_HANDSHAKE)
-		return;
-	if (result == -EAGAIN) {
-		submit_receive(link);
-	} else if (result < 0) {
-		link_fail(link, true, "TLS handshake: %s", tls_reason(link->tls));
-	} else {
-		open_link(link);
-		pump_receive(link);
-	}
-}
-
-void link_begin(struct link *link)
-{
-	net_tune(link->fd);
-	net_peer(link->fd, link->base.channel.peer);
-	link->state = LINK_HANDSHAKE;
-	link->since = clock_now(link->links->clock);
-	set_limit(link, link->since, LINK_HANDSHAKE_SECONDS);
-	kick(link);
-}
-
-static void received(struct op *op, int result, unsigned flags)
-{
-	struct link *link = OF(struct link, receive, op);
-
-	(void)flags;
-	link->receiving = false;
-	if (link->state == LINK_ENDING) {
-		if (result <= 0 && result != -EINTR && result != -EAGAIN)
-			link->input_over = true; // what still comes is thrown away
-	} else if (result < 0 && result != -EINTR && result != -EAGAIN) {
-		link_fail(link, false, "receive: %s", strerror(-result));
-	} else {
-		if (result == 0) {
-			link->input_over = true;
-			tls_feed_end(link->tls);
-		} else if (result > 0 && tls_feed(link->tls, link->input, (size_t)result)) {
-			link_fail(link, false, "out of memory");
-		}
-		link->heard = clock_now(link->links->clock);
-		if (link->state == LINK_HANDSHAKE)
-			pump_handshake(link);
-		else
-			pump_receive(link);
-		if (link->state == LINK_OPEN && !link->sending)
-			flush_output(link);
-	}
-	link_settle(link);
-}
-
 // --- ending
-
-// What the user sent just before it closed, as far as it is small, then the
-// farewell.
-static void say_farewell(struct link *link)
-{
-	size_t length = 0;
-
-	if (link->queue && ready_to_encode(link))
-		length = encode(link, FAREWELL_BYTES, true);
-	if (tls_write(link->tls, link->plain, length) == 0)
-		tls_shutdown(link->tls);
-	begin_end(link, true);
-}
 
 static void pump_ending(struct link *link)
 {
 	if (link->graceful) {
-		flush_output(link);
+		link_flush(link);
 		if (!link->sending && !link->output_over) {
 			link->output_over = true;
 			(void)shutdown(link->fd, SHUT_WR);
 		}
 		// Closing with bytes unread would reset the connection, and take
 		// from the peer what it has not read yet.
-		submit_receive(link);
+		link_submit_receive(link);
 	}
 }
 
@@ -599,27 +177,27 @@ static void kicked(struct timer *timer)
 	switch (link->state) {
 	case LINK_CONNECTING:
 		if (link->user_gone)
-			begin_end(link, false);
+			link_end(link, false);
 		else
 			link_connect_next(link);
 		break;
 	case LINK_HANDSHAKE:
 		if (link->user_gone)
-			begin_end(link, false);
+			link_end(link, false);
 		else
-			pump_handshake(link);
+			link_pump_handshake(link);
 		break;
 	case LINK_OPEN:
 		if (link->user_gone) {
-			say_farewell(link);
-			finish_all(link);
+			link_say_farewell(link);
+			link_finish_all(link);
 			break;
 		}
-		pump_send(link);
-		pump_receive(link);
+		link_pump_send(link);
+		link_pump_receive(link);
 		break;
 	case LINK_ENDING:
-		finish_all(link);
+		link_finish_all(link);
 		break;
 	}
 	link_settle(link);
@@ -641,14 +219,14 @@ static void limit_passed(struct timer *timer)
 		if (!link->trusted)
 			link_fail(link, true, "the peer did not introduce itself within %d s", LINK_STRANGER_SECONDS);
 		else if (!link->receiving)
-			set_limit(link, now, LINK_SILENCE_SECONDS); // it is we who do not listen
+			link_set_limit(link, now, LINK_SILENCE_SECONDS); // it is we who do not listen
 		else if (now >= link->heard + LINK_SILENCE_SECONDS * NSEC_PER_SEC)
 			link_fail(link, false, "the peer was silent for %d s", LINK_SILENCE_SECONDS);
 		else
-			set_limit(link, link->heard, LINK_SILENCE_SECONDS);
+			link_set_limit(link, link->heard, LINK_SILENCE_SECONDS);
 		break;
 	case LINK_ENDING:
-		cut(link);
+		link_cut(link);
 		break;
 	}
 	link_settle(link);
@@ -661,7 +239,7 @@ static void channel_send_message(struct channel *channel, struct message *messag
 	struct link *link = link_of(channel);
 
 	message->wire_bytes = 0;
-	append(&link->queue_end, message);
+	link_append(&link->queue_end, message);
 	kick(link);
 }
 
@@ -694,7 +272,7 @@ static void trust(struct link_channel *channel)
 		return;
 	link->trusted = true;
 	if (link->state == LINK_OPEN)
-		set_limit(link, link->heard, LINK_SILENCE_SECONDS);
+		link_set_limit(link, link->heard, LINK_SILENCE_SECONDS);
 }
 
 void link_trust(struct channel *channel)

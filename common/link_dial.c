@@ -10,8 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
-
 static struct link_dialer *dialer_of(struct dialer *dialer)
 {
 	return (struct link_dialer *)dialer;

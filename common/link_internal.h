@@ -9,6 +9,11 @@
 #include "wire.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+
+#define LINK_BATCH_BYTES (512 << 10) // aim of one send
+
+#define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 // A channel as link_trust() and link_exporter() know it.
 struct link_channel {
@@ -95,20 +100,58 @@ struct link_dialer {
 	char why[400];
 };
 
+// --- link.c
+
 // A link that is in no state yet; NULL without memory.
 struct link *link_new(struct links *links, enum tls_side side, const uint8_t *key);
-
-// Begins the handshake on link->fd.
-void link_begin(struct link *link);
 
 // Tells the user that it is over, and ends. graceful: what waits to be sent
 // (an alert, a farewell) is still sent. To be followed by link_settle().
 void link_fail(struct link *link, bool graceful, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+// Ends without telling.
+void link_end(struct link *link, bool graceful);
+
+// Makes the operations of an ending link end soon.
+void link_cut(struct link *link);
+
 // To be called at the end of whatever happened to a link; may free it.
 void link_settle(struct link *link);
 
+void link_set_limit(struct link *link, uint64_t from, unsigned seconds);
+
+// --- link_dial.c
+
 void link_connect_next(struct link *link);
+
+// --- link_receive.c
+
+// Begins the handshake on link->fd, goes on with it, and opens the channel.
+void link_begin(struct link *link);
+void link_pump_handshake(struct link *link);
+
+// Delivers what has come and asks for more.
+void link_pump_receive(struct link *link);
+void link_submit_receive(struct link *link);
+void link_received(struct op *op, int result, unsigned flags);
+
+// --- link_send.c
+
+void link_append(struct message ***end, struct message *message);
+bool link_ready_to_encode(struct link *link); // false without memory
+void link_pump_send(struct link *link); // encodes and sends
+void link_flush(struct link *link); // sends what the session has, unless a send is under way
+void link_sent(struct op *op, int result, unsigned flags);
+
+// What the user sent just before it closed, as far as it is small, then the
+// end of the session.
+void link_say_farewell(struct link *link);
+
+// done() for all messages of a link that is ending. Those in flight were
+// copied. What a done() sends now is met by the next kick.
+void link_finish_all(struct link *link);
+
+// --- for link_thread.c
 
 // Has done() of all messages told to somebody else, who passes it on to the
 // user's thread.
