@@ -79,7 +79,7 @@ static void fake_set(struct clock *clock, struct timer *timer, uint64_t deadline
 
 static const struct clock_ops clock_ops = {fake_now, fake_wall, fake_set, fake_cancel};
 
-static bool fire_one(struct fake_clock *fake)
+bool fake_clock_fire(struct fake_clock *fake)
 {
 	for (unsigned i = 0; i < 16; i++) {
 		struct timer *timer = fake->armed[i];
@@ -91,6 +91,11 @@ static bool fire_one(struct fake_clock *fake)
 		return true;
 	}
 	return false;
+}
+
+void fake_clock_init(struct fake_clock *fake)
+{
+	*fake = (struct fake_clock){.clock = {&clock_ops}, .now = 1000};
 }
 
 // Channel.
@@ -319,8 +324,7 @@ struct world *world_new(uint64_t journal_bytes)
 {
 	struct world *world = need(calloc(1, sizeof(*world)));
 
-	world->clock.clock.ops = &clock_ops;
-	world->clock.now = 1000;
+	fake_clock_init(&world->clock);
 	world->journal_bytes = journal_bytes;
 	world->memory = 1 << 20;
 	world->ops_left = UINT64_MAX;
@@ -394,8 +398,7 @@ static bool step_disk(struct world *world, struct memdisk *disk)
 	return memdisk_step_at(disk, world->seed ? (unsigned)(next_random(world) % pending) : 0);
 }
 
-// One thing that can happen now.
-static bool step(struct world *world)
+bool world_step(struct world *world)
 {
 	struct memdisk *disks[] = {world->volumes[0], world->volumes[1], world->state, world->journal};
 	unsigned first = world->seed ? (unsigned)(next_random(world) % 8) : 0;
@@ -403,11 +406,12 @@ static bool step(struct world *world)
 	for (unsigned i = 0; i < 8; i++) {
 		unsigned choice = (first + i) % 8;
 
-		if (choice < 4 && step_disk(world, disks[choice]))
+		if (choice < 4 && !(world->frozen && choice < VOLUMES) && !(world->stuck && choice == 3) &&
+		    step_disk(world, disks[choice]))
 			return true;
 		if (world->crashed)
 			return false;
-		if (choice == 4 && fire_one(&world->clock))
+		if (choice == 4 && fake_clock_fire(&world->clock))
 			return true;
 		if (choice == 5 && world->channel && carry_one(world->channel))
 			return true;
@@ -419,7 +423,7 @@ static bool step(struct world *world)
 
 bool world_run(struct world *world)
 {
-	while (step(world))
+	while (world_step(world))
 		;
 	return !world->crashed;
 }
@@ -672,6 +676,15 @@ void send_all(struct world *world, unsigned version)
 	}
 }
 
+bool is_version(const struct world *world, unsigned version)
+{
+	for (unsigned v = 0; v < VOLUMES; v++) {
+		if (memcmp(world->volumes[v]->bytes, world->content[version][v], volume_bytes[v]) != 0)
+			return false;
+	}
+	return true;
+}
+
 void assert_version(struct world *world, unsigned version)
 {
 	for (unsigned v = 0; v < VOLUMES; v++)
@@ -691,6 +704,7 @@ static void on_promoted(void *user, int error, const struct error *reason)
 	struct world *world = user;
 
 	world->promote_over = true;
+	world->promote_exact = is_version(world, world->version_of[world_status(world).durable]);
 	world->promote_error = error;
 	world->promote_reason = *reason;
 }

@@ -54,6 +54,8 @@ struct world {
 
 	uint64_t ops_left; // until the crash; counts down
 	bool crashed;
+	bool frozen; // nothing happens on the volumes
+	bool stuck; // nor on the journal
 
 	// events
 	bool opened;
@@ -80,15 +82,21 @@ struct world {
 
 	bool stopped;
 	bool promote_over;
+	bool promote_exact; // the volumes held the durable epoch at that moment
 	int promote_error;
 	struct error promote_reason;
 };
+
+void fake_clock_init(struct fake_clock *fake);
+bool fake_clock_fire(struct fake_clock *fake); // one timer that is due
 
 struct world *world_new(uint64_t journal_bytes);
 void world_free(struct world *world);
 
 void world_start(struct world *world); // makes a sink; SINK_OPENED comes with world_run()
 void world_stop(struct world *world); // in good order, and frees it
+
+bool world_step(struct world *world); // one thing that can happen now; false: none
 
 // Makes everything happen that can without time passing. False: ops_left came
 // to 0, the sink is in the middle of something.
@@ -118,6 +126,7 @@ void send_compare(struct world *world, unsigned version, unsigned volume, uint64
 void send_all(struct world *world, unsigned version);
 
 // Whether the volumes hold this version.
+bool is_version(const struct world *world, unsigned version);
 void assert_version(struct world *world, unsigned version);
 struct sink_status world_status(struct world *world);
 void world_promote(struct world *world, bool force);

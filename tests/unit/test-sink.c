@@ -436,6 +436,177 @@ static void promotes(void **state)
 	world_free(world);
 }
 
+static void run_until_acked(struct world *world, uint64_t epoch)
+{
+	while (world->acked < epoch)
+		assert_true(world_step(world));
+}
+
+static void promotes_what_is_not_applied_yet(void **state)
+{
+	(void)state;
+	for (unsigned seed = 0; seed < 20; seed++) {
+		struct world *world = synced(JOURNAL, 2);
+
+		world->seed = seed;
+		world->welcome.hello.epoch = world->acked;
+		world->welcome.consistent = true;
+		send_all(world, 4);
+		run_until_acked(world, 4);
+		world_promote(world, true);
+		assert_int_equal(world->promote_error, 0);
+		assert_true(world->promote_exact);
+		assert_version(world, 4);
+		world_stop(world);
+		world_free(world);
+	}
+}
+
+static void compare_waits_for_its_base(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+	uint64_t epoch;
+
+	(void)state;
+	world->frozen = true;
+	epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+	send_changes(world, 3);
+	send_end(world, epoch);
+	send_begin(world, epoch, EPOCH_ATOMIC, false, 4);
+	send_compare(world, 3, 0, 0, BLOCKS_0);
+	world_run(world);
+	assert_int_equal(world->acked, epoch);
+	assert_true(world->channel->held);
+	world->frozen = false;
+	world_run(world);
+	assert_int_equal(world->differs, 1);
+	for (unsigned i = 0; i < BLOCKS_0; i++)
+		assert_int_equal(world->differ.bitmap[i / 8] >> i % 8 & 1, 0);
+	world_stop(world);
+	world_free(world);
+}
+
+// Records of a dropped epoch that are still being written, and those that take
+// their place.
+static void dropped_records_are_waited_for(void **state)
+{
+	(void)state;
+	for (unsigned seed = 1; seed < 60; seed++) {
+		struct world *world = synced(JOURNAL, 2);
+		uint64_t epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+
+		world->seed = seed;
+		world->frozen = true;
+		for (uint64_t b = 0; b < BLOCKS_0; b += 8)
+			send_block(world, 7, 0, b, 8);
+		send_abort(world, epoch);
+		epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
+		send_changes(world, 3);
+		send_end(world, epoch);
+		world->stuck = true;
+		world_run(world);
+		world->stuck = false;
+		world_run(world);
+		assert_int_equal(world->acked, epoch);
+		world_crash(world, true, seed);
+		world->frozen = false;
+		world_start(world);
+		world_run(world);
+		assert_string_equal(world->failed, "");
+		assert_int_equal(world_status(world).durable, epoch);
+		assert_version(world, 3);
+		world_stop(world);
+		world_free(world);
+	}
+}
+
+// Once more a full sync, of a standby that was consistent.
+static void crash_in_another_full_sync(void **state)
+{
+	bool whole = false;
+
+	(void)state;
+	for (uint64_t op = 0; !whole; op++) {
+		struct world *world = synced(JOURNAL, 3);
+
+		world->seed = (unsigned)op;
+		world->ops_left = op;
+		world->welcome.hello.epoch = world->acked;
+		world->welcome.consistent = false;
+		world->welcome.hello.sync = (struct id){{0}};
+		send_all(world, 5);
+		world_run(world);
+		whole = !world->crashed;
+		world_crash(world, true, (unsigned)op);
+		world->ops_left = UINT64_MAX;
+		world_start(world);
+		world_run(world);
+		assert_string_equal(world->failed, "");
+		assert_true(world_status(world).durable >= world->acked);
+		if (world_status(world).promotable)
+			assert_version(world, world->version_of[world_status(world).durable]);
+		world_connect(world);
+		send_all(world, 6);
+		world_run(world);
+		assert_version(world, 6);
+		assert_true(world_status(world).promotable);
+		world_stop(world);
+		world_free(world);
+	}
+}
+
+// With durable epochs in the journal that are not applied yet.
+static void damaged_bytes_are_found(void **state)
+{
+	struct world *world = synced(SMALL_JOURNAL, 2);
+	unsigned failures = 0, repairs = 0;
+	uint8_t *copies[4];
+
+	(void)state;
+	world->frozen = true;
+	world->welcome.hello.epoch = world->acked;
+	world->welcome.consistent = true;
+	send_all(world, 4);
+	world_run(world);
+	assert_int_equal(world->acked, 4);
+	world_crash(world, false, 1);
+	world->frozen = false;
+
+	struct memdisk *disks[] = {world->volumes[0], world->volumes[1], world->state, world->journal};
+
+	for (unsigned i = 0; i < 4; i++) {
+		copies[i] = malloc(disks[i]->disk.size);
+		assert_non_null(copies[i]);
+		memcpy(copies[i], disks[i]->bytes, disks[i]->disk.size);
+	}
+	for (uint64_t at = 0; at < SMALL_JOURNAL; at += at < 8192 + 512 ? 37 : 997) {
+		for (unsigned i = 0; i < 4; i++)
+			memcpy(disks[i]->bytes, copies[i], disks[i]->disk.size);
+		world->journal->bytes[at] ^= (uint8_t)(1 << at % 8);
+		world->repaired = 0;
+		world_start(world);
+		world_run(world);
+		assert_true(world->opened);
+		repairs += world->repaired;
+		if (world->failed[0]) {
+			failures++;
+			assert_non_null(strstr(world->failed, "journal"));
+			assert_false(world_status(world).promotable);
+			world_promote(world, true);
+			assert_int_equal(world->promote_error, -EIO);
+		} else {
+			assert_int_equal(world_status(world).durable, 4);
+			assert_version(world, 4);
+		}
+		world_stop(world);
+	}
+	assert_true(failures > 10);
+	assert_true(repairs > 100);
+	for (unsigned i = 0; i < 4; i++)
+		free(copies[i]);
+	world_free(world);
+}
+
 static void refuses_strangers(void **state)
 {
 	struct world *world = started(JOURNAL);
@@ -687,6 +858,11 @@ int main(void)
 	        cmocka_unit_test(compare_tells_what_differs),
 	        cmocka_unit_test(standby_that_never_was_is_not_promotable),
 	        cmocka_unit_test(promotes),
+	        cmocka_unit_test(promotes_what_is_not_applied_yet),
+	        cmocka_unit_test(compare_waits_for_its_base),
+	        cmocka_unit_test(dropped_records_are_waited_for),
+	        cmocka_unit_test(crash_in_another_full_sync),
+	        cmocka_unit_test(damaged_bytes_are_found),
 	        cmocka_unit_test(refuses_strangers),
 	        cmocka_unit_test(silence_ends_the_connection),
 	        cmocka_unit_test(volume_error_is_tried_again),
