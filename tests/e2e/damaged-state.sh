@@ -9,18 +9,21 @@ requires jq cmp xxd
 
 flips=${1:-12}
 simple_pair 16M data wal
-config_set b journal 8M
-daemon_stop b receiver
-receiver_start b
 wait_for 60 "replication to begin" replicating a
 writer_start --seconds 60 --reconnect
 pause "2.$(random_between 100 999)"
+journal=$work/b/var/lib/stead/pairs/db/journal
+cp --sparse=always "$journal" "$work/journal.before"
+durable=$(status a .epoch.durable)
+wait_for 30 "another epoch" status_at_least b .epoch.durable "$((durable + 1))"
 # Both are killed in the middle of it, so that the journal is in use.
 daemon_kill b receiver
 daemon_kill a agent
 end_child KILL "$writer_pid"
 daemon_stop b agent
 mkdir "$work/kept"
+cmp -l "$work/journal.before" "$journal" | awk '{ print $1 - 1 }' | shuf -n 1000 >"$work/written"
+[ -s "$work/written" ] || fail "nothing was written to the journal"
 cp -a --sparse=always "$work/b" "$work/kept/b"
 cp -a --sparse=always "$work/a" "$work/kept/a"
 
@@ -38,10 +41,17 @@ flip() {
 		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
-# A place that has something in it, or any place in case it has nothing.
+# A place that was written to lately, or one in the first pages, or any place
+# that has something in it.
 random_place() {
 	local size try at
+
 	size=$(stat -c %s "$1")
+	if [ "${1##*/}" = journal ] && ((RANDOM % 3)); then
+		shuf -n 1 "$work/written"
+		return
+	fi
+	((size < 32768 || RANDOM % 2)) || size=32768
 	for ((try = 0; try < 50; try++)); do
 		at=$(random_between 0 $((size - 1)))
 		[ "$(xxd -s "$at" -l 64 -p -c 64 "$1" | tr -d 0)" = "" ] || break
@@ -49,12 +59,10 @@ random_place() {
 	echo "$at"
 }
 
-answered() {
-	! kill -0 "${pid[b.receiver]}" 2>/dev/null || [ -n "$(status b .state)" ]
-}
-
-opened() {
-	! kill -0 "${pid[b.receiver]}" 2>/dev/null || status_is b '.promotable == true or .reason != null or .state == "refused"' true
+# The answer is final: not that the pair is still being opened.
+promoted() {
+	on b promote db --force >"$work/out" 2>&1
+	! grep -q 'is starting' "$work/out"
 }
 
 for ((number = 1; number <= flips; number++)); do
@@ -67,13 +75,16 @@ for ((number = 1; number <= flips; number++)); do
 	at=$(random_place "$file")
 	flip "$file" "$at"
 	receiver_start b
-	wait_for 30 "the receiver to open the pair" opened
-	if on b promote db --force >"$work/out" 2>&1; then
+	wait_for 30 "the receiver to open the pair" promoted
+	if status_is b .role primary; then
+		# What was acknowledged as durable must not be dropped in silence.
+		epoch=$(sed -n 's/^Recovery point: epoch \([0-9]*\) .*/\1/p' "$work/out")
+		((epoch > durable)) || fail "epoch $durable was durable, promoted was $epoch"
 		check_cut "$work/stamps" "$work/b/data.img" "$work/b/wal.img" >"$work/cut"
-		say "flip $number: ${file##*/} at $at: promoted, $(cat "$work/cut")"
+		say "flip $number: ${file##*/} at $at: promoted at $epoch, $(cat "$work/cut")"
 	else
 		[ "$(grep -c '^stead: ' "$work/out")" = 1 ] || fail "no reason: $(cat "$work/out")"
-		say "flip $number: ${file##*/} at $at: $(cat "$work/out")"
+		say "flip $number: ${file##*/} at $at: refused, $(cat "$work/out")"
 	fi
 	daemon_kill b receiver
 	no_reports

@@ -53,7 +53,9 @@ make_room b
 
 proxy_start link "${port[b]}"
 link_port=$proxy_port
-simple_pair 64M data wal
+volume_make a data 64M
+volume_make a wal 64M
+pair_nodes db a b data wal
 config_set b journal 64M
 config_set a spill 256M
 config_set a capture-memory 1M

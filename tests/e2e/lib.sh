@@ -120,6 +120,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/stead-$test_name.XXXXXX") || exit 1
 end_child() {
 	kill "-$1" "$2" 2>/dev/null
 	wait "$2" 2>/dev/null
+	return 0
 }
 
 # Awaits a condition by asking for it again: wait_for SECONDS WHAT COMMAND...
@@ -205,7 +206,7 @@ receiver_start() {
 	wait_for 30 "receiver of $node to start" daemon_alive_or_ready "$node" receiver
 }
 
-# Power to neither cleanup nor flush: daemon_kill NODE agent|receiver
+# Time for neither cleanup nor flush: daemon_kill NODE agent|receiver
 daemon_kill() {
 	end_child KILL "${pid[$1.$2]}"
 }

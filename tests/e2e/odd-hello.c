@@ -17,7 +17,7 @@ static void send_frame(enum frame_type type, const uint8_t *body, size_t length)
 	static uint8_t frame[FRAME_HEADER_BYTES + WIRE_BODY_MAX];
 
 	memcpy(frame + FRAME_HEADER_BYTES, body, length);
-	frame_put_header(frame, type, 1, (uint32_t)length);
+	frame_put_header(frame, type, 0, (uint32_t)length);
 	fwrite(frame, 1, FRAME_HEADER_BYTES + length, stdout);
 }
 
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "huge")) {
 		static uint8_t header[FRAME_HEADER_BYTES];
 
-		frame_put_header(header, FRAME_HELLO, 1, 0);
+		frame_put_header(header, FRAME_HELLO, 0, 0);
 		memset(header, 0xff, 4); // where the length is
 		fwrite(header, 1, sizeof(header), stdout);
 	} else if (!strcmp(what, "early")) {
