@@ -190,7 +190,7 @@ static void prepare_work(struct job *job)
 		return;
 	}
 	join->result = pair_check_volumes(&join->agent->paths, name, join->config.volumes, join->config.volume_count,
-	                                  bytes, &join->reason);
+	                                  bytes, false, &join->reason);
 	if (join->result < 0)
 		return;
 	state->pair = random_id();

@@ -162,7 +162,7 @@ static int find_others(const struct paths *paths, const char *pair, struct other
 }
 
 int pair_check_volumes(const struct paths *paths, const char *pair, const struct config_volume *volumes, unsigned count,
-                       uint64_t bytes[VOLUMES_MAX], struct error *err)
+                       uint64_t bytes[VOLUMES_MAX], bool starting, struct error *err)
 {
 	struct others others = {0};
 	int result = find_others(paths, pair, &others, err);
@@ -171,6 +171,7 @@ int pair_check_volumes(const struct paths *paths, const char *pair, const struct
 		const struct volume_want want = {.name = volumes[i].name,
 		                                 .path = volumes[i].path,
 		                                 .bytes = bytes[i],
+		                                 .in_use = starting,
 		                                 .users = others.users,
 		                                 .user_count = others.count};
 

@@ -31,8 +31,9 @@ int pair_erase(const struct paths *paths, const char *pair, struct error *err);
 int pair_lock(const struct paths *paths, const char *pair, struct error *err);
 
 // Checks volumes against the paths of all other pairs and against each other:
-// volume i must have at least bytes[i] and bytes[i] becomes its size.
+// volume i must have at least bytes[i] and bytes[i] becomes its size. starting:
+// the pair exists, and its volumes must too.
 int pair_check_volumes(const struct paths *paths, const char *pair, const struct config_volume *volumes, unsigned count,
-                       uint64_t bytes[VOLUMES_MAX], struct error *err);
+                       uint64_t bytes[VOLUMES_MAX], bool starting, struct error *err);
 
 #endif

@@ -180,6 +180,9 @@ static int missing(const struct volume_want *want, struct error *err)
 {
 	char size[32] = "SIZE";
 
+	if (want->in_use)
+		return fail(err, ENOENT, "volume %s: %s does not exist; bring back what was there, or remove the pair",
+		            want->name, want->path);
 	if (want->bytes)
 		snprintf(size, sizeof(size), "%" PRIu64, want->bytes);
 	return fail(err, ENOENT, "volume %s: %s does not exist; create it with: truncate -s %s %s", want->name,

@@ -19,6 +19,7 @@ struct volume_want {
 	const char *name;
 	const char *path; // must be absolute
 	uint64_t bytes; // at least; 0: any size but 0
+	bool in_use; // of a pair that exists: a missing one must come back, not be made anew
 	const struct volume_user *users; // what must not be the same file or device
 	unsigned user_count;
 };

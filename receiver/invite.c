@@ -100,7 +100,7 @@ static void work(struct job *job)
 		                        config->name, config->name);
 		return;
 	}
-	inviting->result = pair_check_volumes(paths, config->name, config->volumes, config->volume_count, bytes,
+	inviting->result = pair_check_volumes(paths, config->name, config->volumes, config->volume_count, bytes, false,
 	                                      &inviting->reason);
 	if (!inviting->result)
 		inviting->result = invitation_save(paths, &inviting->invitation, &inviting->reason);

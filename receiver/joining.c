@@ -282,7 +282,7 @@ static int make(struct joining *joining)
 	result = match_volumes(joining, bytes);
 	if (!result)
 		result = pair_check_volumes(paths, pair, joining->config.volumes, joining->config.volume_count, bytes,
-		                            &joining->reason);
+		                            false, &joining->reason);
 	if (result < 0)
 		return refuse(joining, REFUSAL_VOLUMES, result);
 	describe(joining);

@@ -22,7 +22,7 @@ static int open_volumes(struct loop *loop, const struct paths *paths, struct sta
 	for (unsigned i = 0; i < files->state.volume_count; i++)
 		bytes[i] = files->state.volumes[i].bytes;
 	result = pair_check_volumes(paths, files->config.name, files->config.volumes, files->state.volume_count, bytes,
-	                            err);
+	                            true, err);
 	for (unsigned i = 0; !result && i < files->state.volume_count; i++) {
 		files->volumes[i] = file_disk_open(loop, files->config.volumes[i].path, &options, err);
 		if (!files->volumes[i])

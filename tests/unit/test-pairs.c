@@ -171,12 +171,12 @@ static void test_volumes_of_other_pairs(void **test)
 	(void)test;
 	make_pair("db", &config, &state);
 	wanted = config;
-	assert_int_equal(pair_check_volumes(&paths, "db", wanted.volumes, 2, bytes, &err), 0);
+	assert_int_equal(pair_check_volumes(&paths, "db", wanted.volumes, 2, bytes, false, &err), 0);
 	assert_int_equal(bytes[1], 16384);
-	assert_int_equal(pair_check_volumes(&paths, "new", wanted.volumes, 1, bytes, &err), -EBUSY);
+	assert_int_equal(pair_check_volumes(&paths, "new", wanted.volumes, 1, bytes, false, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "volume data of pair db"));
 	wanted.volumes[1] = wanted.volumes[0];
-	assert_int_equal(pair_check_volumes(&paths, "db", wanted.volumes, 2, bytes, &err), -EBUSY);
+	assert_int_equal(pair_check_volumes(&paths, "db", wanted.volumes, 2, bytes, false, &err), -EBUSY);
 	assert_int_equal(pair_erase(&paths, "db", &err), 0);
 }
 

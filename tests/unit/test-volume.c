@@ -60,11 +60,15 @@ static void test_good(void **state)
 
 static void test_bad_paths(void **state)
 {
+	const struct volume_want gone = {.name = "data", .path = path, .bytes = 4096, .in_use = true};
+
 	(void)state;
 	assert_int_equal(check(path, 4096), -ENOENT);
 	assert_non_null(strstr(err.text, "truncate -s 4096 /tmp/"));
 	assert_int_equal(check(path, 0), -ENOENT);
 	assert_non_null(strstr(err.text, "truncate -s SIZE /tmp/"));
+	assert_int_equal(volume_check(&gone, &bytes, &err), -ENOENT);
+	assert_null(strstr(err.text, "truncate"));
 	assert_int_equal(check(directory, 0), -EISDIR);
 	assert_non_null(strstr(err.text, directory));
 	assert_int_equal(check("/dev/null", 0), -EINVAL);
