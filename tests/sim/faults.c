@@ -7,6 +7,9 @@
 
 static uint64_t draw_gap(struct simulation *sim)
 {
+	// One fault in the wake of another finds more than two far apart.
+	if (rng_chance(&sim->rng, 1, 4))
+		return rng_scale(&sim->rng, 10 * USEC, 100 * MSEC);
 	return rng_below(&sim->rng, 2 * sim->plan.fault_gap) + USEC;
 }
 
@@ -15,9 +18,9 @@ static void draw_network(struct simulation *sim)
 	struct network *network = &sim->network;
 	struct rng *rng = &sim->rng;
 
-	network->delay_min = rng_scale(rng, 5 * USEC, 5 * MSEC);
+	network->delay_min = rng_scale(rng, 5 * USEC, 20 * MSEC);
 	network->delay_max = network->delay_min * rng_range(rng, 1, 8);
-	network->bandwidth = rng_chance(rng, 1, 3) ? rng_scale(rng, 1 << 20, 100 << 20) : 0;
+	network->bandwidth = rng_chance(rng, 1, 2) ? rng_scale(rng, 64 << 10, 16 << 20) : 0;
 	network->window = rng_scale(rng, 4 << 10, 4 << 20);
 	network->done_max = rng_scale(rng, 2 * USEC, 20 * MSEC);
 	network->dial_failures = rng_chance(rng, 1, 4) ? 3 : 0;
@@ -61,7 +64,7 @@ static void crash(struct simulation *sim, unsigned index, enum sim_loss loss)
 	if (!node_running(node) && loss == LOSS_PROCESS)
 		return;
 	node_crash(node, loss);
-	node_start_later(node, rng_scale(&sim->rng, MSEC, 5 * SEC));
+	node_start_later(node, rng_scale(&sim->rng, MSEC, SEC));
 	sim->probe_due |= index == 1;
 }
 
@@ -93,7 +96,7 @@ static void set_limits(struct simulation *sim)
 	struct node *node = &sim->nodes[0];
 
 	sim->plan.rpo = rng_scale(&sim->rng, 20 * MSEC, 5 * SEC);
-	sim->plan.bandwidth = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, 200 << 10, 16 << 20) : 0;
+	sim->plan.bandwidth = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, 32 << 10, 4 << 20) : 0;
 	if (node->source && !node->stopping)
 		source_set_limits(node->source, sim->plan.rpo, sim->plan.bandwidth);
 }
@@ -165,6 +168,15 @@ static void happen(struct simulation *sim, enum fault fault)
 	}
 }
 
+// A promotion is cut short.
+static void run_ambush(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, ambush));
+
+	if (!sim->healing)
+		crash(sim, 1, rng_chance(&sim->rng, 1, 2) ? LOSS_POWER : LOSS_PROCESS);
+}
+
 static void run_fault(struct event *event)
 {
 	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, fault));
@@ -173,11 +185,17 @@ static void run_fault(struct event *event)
 
 	if (sim->healing)
 		return;
+	if (!sim->plan.faults_early && !sim->nodes[0].synced && sim->scheduler.now < 60 * SEC) {
+		scheduler_add(&sim->scheduler, event, draw_gap(sim));
+		return;
+	}
 	for (unsigned i = 0; i < FAULT_MAX; i++)
 		sum += sim->plan.faults[i];
 	pick = rng_below(&sim->rng, sum);
 	if (sim->plan.promote && rng_chance(&sim->rng, 1, sim->plan.promote)) {
 		node_promote(&sim->nodes[1], rng_chance(&sim->rng, 3, 4));
+		if (rng_chance(&sim->rng, 1, 3))
+			scheduler_add(&sim->scheduler, &sim->ambush, rng_scale(&sim->rng, 10 * USEC, 50 * MSEC));
 	} else if (sum) {
 		for (unsigned i = 0; i < FAULT_MAX; i++) {
 			if (pick < sim->plan.faults[i]) {
@@ -189,7 +207,8 @@ static void run_fault(struct event *event)
 	}
 	if (sum && rng_chance(&sim->rng, 1, 2))
 		node_snapshot_map(&sim->nodes[rng_below(&sim->rng, 2)]);
-	scheduler_add(&sim->scheduler, event, draw_gap(sim));
+	if (++sim->faults < sim->plan.faults_max)
+		scheduler_add(&sim->scheduler, event, draw_gap(sim));
 }
 
 void faults_start(struct simulation *sim)
@@ -197,6 +216,7 @@ void faults_start(struct simulation *sim)
 	draw_network(sim);
 	sim->fault.run = run_fault;
 	sim->repair.run = run_repair;
+	sim->ambush.run = run_ambush;
 	scheduler_add(&sim->scheduler, &sim->fault, draw_gap(sim));
 }
 
@@ -204,7 +224,11 @@ void faults_heal(struct simulation *sim)
 {
 	scheduler_remove(&sim->scheduler, &sim->fault);
 	scheduler_remove(&sim->scheduler, &sim->repair);
+	scheduler_remove(&sim->scheduler, &sim->ambush);
 	end_lasting(sim);
+	sim->plan.bandwidth = 0;
+	if (sim->nodes[0].source && !sim->nodes[0].stopping)
+		source_set_limits(sim->nodes[0].source, sim->plan.rpo, 0);
 	sim->network.dial_failures = 0;
 	sim->network.bandwidth = 0;
 	for (unsigned i = 0; i < 2; i++)

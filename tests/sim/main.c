@@ -133,6 +133,8 @@ int main(int argc, char **argv)
 
 	if (rc)
 		return rc;
+	if (options.trace)
+		setvbuf(stdout, NULL, _IOLBF, 0); // all of it is there when the run dies
 	// Engines come and go thousands of times: their buffers stay in the process.
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 512 << 20);

@@ -495,9 +495,10 @@ void network_cut(struct network *network)
 	}
 }
 
-void network_crash(struct network *network, unsigned host, bool silent)
+struct message *network_crash(struct network *network, unsigned host, bool silent)
 {
 	struct connection *connection = network->connections;
+	struct message_queue orphans = {0};
 
 	scheduler_remove(network->scheduler, &network->hosts[host].dialer.event);
 	while (connection) {
@@ -505,8 +506,10 @@ void network_crash(struct network *network, unsigned host, bool silent)
 		struct end *end = &connection->ends[host];
 
 		end->gone = end->deaf = end->told = end->broken = true;
-		end->unsent = (struct message_queue){0};
-		end->sent = (struct message_queue){0};
+		while (end->unsent.first)
+			message_push(&orphans, message_pop(&end->unsent));
+		while (end->sent.first)
+			message_push(&orphans, message_pop(&end->sent));
 		scheduler_remove(network->scheduler, &end->pump);
 		scheduler_remove(network->scheduler, &end->deliver);
 		scheduler_remove(network->scheduler, &end->done);
@@ -520,6 +523,7 @@ void network_crash(struct network *network, unsigned host, bool silent)
 		maybe_free(connection);
 		connection = next;
 	}
+	return orphans.first;
 }
 
 bool network_connected(const struct network *network)

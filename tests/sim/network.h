@@ -64,8 +64,9 @@ void network_done(struct network *network);
 void network_cut(struct network *network);
 
 // The engine that owned this end of all connections is gone. silent: its
-// machine too, so that the peer is not told soon.
-void network_crash(struct network *network, unsigned host, bool silent);
+// machine too, so that the peer is not told soon. Returns the messages that
+// will never be done, in a list.
+struct message *network_crash(struct network *network, unsigned host, bool silent);
 
 bool network_connected(const struct network *network);
 

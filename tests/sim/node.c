@@ -83,10 +83,6 @@ static void save_fence(struct node *node)
 	uint8_t encoded[STATE_ENCODED_MAX];
 
 	node->state.fenced = true;
-	if (!node->slots)
-		node->slots = slots_new(&node->state_disk.disk, 0, STATE_SLOT_KIND);
-	if (!node->slots)
-		abort();
 	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, fence_saved);
 }
 
@@ -236,6 +232,33 @@ static void start_source(struct node *node)
 	source_start(node->source);
 }
 
+static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
+{
+	struct node *node = user;
+	struct simulation *sim = node->sim;
+
+	(void)payload;
+	(void)length;
+	(void)damaged;
+	if (error) {
+		violate(sim, "G10: the state of node %u cannot be loaded: %s", node->index, strerror(-error));
+		return;
+	}
+	if (node->index != 0 && !sim->promoted)
+		node_promoted(node);
+	start_source(node);
+}
+
+// What was read may not be durable before it was loaded: nothing may come of
+// it until then.
+static void load_state(struct node *node)
+{
+	node->slots = slots_new(&node->state_disk.disk, 0, STATE_SLOT_KIND);
+	if (!node->slots)
+		abort();
+	slots_load(node->slots, node, state_loaded);
+}
+
 static void start_sink(struct node *node)
 {
 	const struct plan *plan = &node->sim->plan;
@@ -271,13 +294,10 @@ void node_start(struct node *node)
 	}
 	trace(sim, "node %u starts as %s", node->index, node->state.role == ROLE_PRIMARY ? "primary" : "standby");
 	node->host->listening = true;
-	if (node->state.role == ROLE_PRIMARY) {
-		if (node->index != 0 && !sim->promoted)
-			node_promoted(node);
-		start_source(node);
-	} else {
+	if (node->state.role == ROLE_PRIMARY)
+		load_state(node);
+	else
 		start_sink(node);
-	}
 }
 
 static void run_start(struct event *event)
@@ -292,7 +312,7 @@ void node_start_later(struct node *node, uint64_t delay)
 
 bool node_running(const struct node *node)
 {
-	return node->source || node->sink;
+	return node->source || node->sink || node->slots;
 }
 
 static void each_disk(struct node *node, enum sim_loss loss)
@@ -304,12 +324,21 @@ static void each_disk(struct node *node, enum sim_loss loss)
 	sim_disk_crash(&node->spill, loss);
 }
 
-static void forget_engine(struct node *node)
+// The primary's engine takes its messages with it, the standby's leaves them to
+// their channels.
+static void forget_engine(struct node *node, struct message *orphans)
 {
 	if (node->source)
 		source_free(node->source);
-	if (node->sink)
+	if (node->sink) {
 		sink_free(node->sink);
+		while (orphans) {
+			struct message *message = orphans;
+
+			orphans = message->next;
+			message->done(message);
+		}
+	}
 	if (node->slots)
 		slots_free(node->slots);
 	node->slots = NULL;
@@ -337,15 +366,16 @@ static void check_after_power_loss(struct node *node)
 void node_crash(struct node *node, enum sim_loss loss)
 {
 	struct simulation *sim = node->sim;
-	bool primary = node->state.role == ROLE_PRIMARY;
+	bool primary = node->state.role == ROLE_PRIMARY && (node->index == 0 || sim->promoted);
+	struct message *orphans;
 
 	trace(sim, "node %u %s", node->index, loss == LOSS_POWER ? "loses power" : "crashes");
 	scheduler_remove(&sim->scheduler, &node->start);
 	scheduler_remove(&sim->scheduler, &node->finish);
 	each_disk(node, loss);
 	sim_clock_crash(&node->clock);
-	network_crash(&sim->network, node->index, loss == LOSS_POWER);
-	forget_engine(node);
+	orphans = network_crash(&sim->network, node->index, loss == LOSS_POWER);
+	forget_engine(node, orphans);
 	workload_crash(&node->workload);
 	node->power_off = false;
 	if (loss != LOSS_POWER)
@@ -376,6 +406,7 @@ static void after_stop(struct node *node)
 {
 	struct simulation *sim = node->sim;
 	bool primary = node->source != NULL;
+	struct message *orphans;
 
 	if (node->fenced && !node->fence_durable) {
 		scheduler_add(&sim->scheduler, &node->finish, MSEC);
@@ -391,8 +422,8 @@ static void after_stop(struct node *node)
 			violate(sim, "node %u stopped with I/O under way", node->index);
 	sim_clock_crash(&node->clock);
 	workload_crash(&node->workload);
-	network_crash(&sim->network, node->index, false);
-	forget_engine(node);
+	orphans = network_crash(&sim->network, node->index, false);
+	forget_engine(node, orphans);
 	if (node->power_off) {
 		each_disk(node, LOSS_POWER);
 		tear_map(node);
@@ -420,7 +451,7 @@ static void run_finish(struct event *event)
 
 void node_restart(struct node *node, bool power_off)
 {
-	if (!node_running(node) || node->stopping)
+	if (!(node->source || node->sink) || node->stopping)
 		return;
 	trace(node->sim, "node %u is asked to stop", node->index);
 	node->stopping = true;
@@ -449,9 +480,9 @@ static void promoted(void *user, int error, const struct error *reason)
 	node->promoting = false;
 	if (!error)
 		node_restart(node, false);
-	else if (error == -EPERM && node->promotable && node->forced)
+	else if (error == -EPERM && node->promotable && node->forced && !node->stopping)
 		violate(sim, "G1: node %u is consistent and refuses to be promoted: %s", node->index, reason->text);
-	else if (error != -EPERM && !sim->errors)
+	else if (error != -EPERM && !node->stopping && !sim->errors)
 		violate(sim, "G10: promotion of node %u: %s", node->index, reason->text);
 }
 
@@ -480,8 +511,10 @@ static void init_disk(struct node *node, struct sim_disk *disk, uint64_t size, u
 	struct rng *rng = &node->sim->rng;
 
 	sim_disk_init(disk, &node->sim->scheduler, rng, size, align);
-	disk->latency_min = rng_scale(rng, 2 * USEC, 100 * USEC);
-	disk->latency_max = disk->latency_min * rng_range(rng, 1, 20);
+	disk->latency_min = rng_scale(rng, 2 * USEC, 500 * USEC);
+	if (rng_chance(rng, 1, 8))
+		disk->latency_min = rng_scale(rng, MSEC, 16 * MSEC);
+	disk->latency_max = disk->latency_min * rng_range(rng, 1, 40);
 	disk->stall = rng_chance(rng, 1, 2) ? (unsigned)rng_range(rng, 20, 400) : 0;
 	disk->has_zero = rng_chance(rng, 3, 4);
 	disk->has_unmap = disk->has_zero && rng_chance(rng, 3, 4);
@@ -517,6 +550,12 @@ static void make_state(struct node *node)
 	rng_seed(&rng, node->sim->seed ^ 0x70616972); // both nodes draw the same
 	draw_id(&rng, &state->pair);
 	draw_id(&rng, &state->lineage.generation);
+	// Many former promotions make a state of more than one sector.
+	state->lineage.count = rng_chance(&rng, 1, 2) ? (unsigned)rng_range(&rng, 8, ANCESTORS_MAX) : 0;
+	for (unsigned i = 0; i < state->lineage.count; i++) {
+		draw_id(&rng, &state->lineage.ancestors[i].generation);
+		state->lineage.ancestors[i].epoch = 1000 - i;
+	}
 	state->role = node->index == 0 ? ROLE_PRIMARY : ROLE_STANDBY;
 	memset(state->peer_key, 0x40 + !node->index, sizeof(state->peer_key));
 	state->volume_count = plan->volume_count;
@@ -567,8 +606,7 @@ void node_done(struct node *node)
 		workload_stop(&node->workload);
 		each_disk(node, LOSS_PROCESS);
 		sim_clock_crash(&node->clock);
-		network_crash(&node->sim->network, node->index, false);
-		forget_engine(node);
+		forget_engine(node, network_crash(&node->sim->network, node->index, false));
 	}
 	workload_done(&node->workload);
 	listener_clear(node);

@@ -30,23 +30,26 @@ static void draw_limits(struct plan *plan, struct rng *rng)
 {
 	static const uint64_t memory[] = {16 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20};
 	static const uint64_t spill[] = {0, 16 << 10, 64 << 10, 256 << 10, 4 << 20};
-	static const uint64_t journal[] = {4 << 20, 4 << 20, 6 << 20, 16 << 20};
+	uint64_t total = 0;
 
-	plan->rpo = rng_scale(rng, 20 * MSEC, 5 * SEC);
-	plan->bandwidth = rng_chance(rng, 1, 4) ? rng_scale(rng, 200 << 10, 16 << 20) : 0;
+	for (unsigned v = 0; v < plan->volume_count; v++)
+		total += plan->volume_bytes[v];
+	plan->rpo = rng_scale(rng, 20 * MSEC, 2 * SEC);
+	plan->bandwidth = rng_chance(rng, 1, 3) ? rng_scale(rng, 32 << 10, 4 << 20) : 0;
 	plan->capture_memory = memory[rng_below(rng, 5)];
 	plan->spill_bytes = spill[rng_below(rng, 5)];
-	plan->journal_bytes = journal[rng_below(rng, 4)];
+	// Small, so that the ring goes round often, but an epoch always fits.
+	plan->journal_bytes = ((384 << 10) + total * 5 / 4 + rng_below(rng, 2 * total)) / PAGE * PAGE;
 	plan->start_without_peer = rng_chance(rng, 1, 4);
 }
 
 static void draw_workload(struct plan *plan, struct rng *rng)
 {
 	plan->clients = (unsigned)rng_range(rng, 1, rng_chance(rng, 1, 4) ? CLIENTS_MAX : 5);
-	plan->think_max = rng_scale(rng, 20 * USEC, 40 * MSEC);
+	plan->think_max = rng_scale(rng, MSEC, 100 * MSEC);
 	plan->hot_blocks = (unsigned)rng_scale(rng, 1, 32);
 	plan->grains_max = (unsigned)rng_scale(rng, 1, 32) * 512 / plan->grain_bytes;
-	plan->requests = rng_scale(rng, 60, 500);
+	plan->requests = rng_scale(rng, 100, 600);
 	plan->weights[0] = 20;
 	plan->weights[1] = (unsigned)rng_below(rng, 4);
 	plan->weights[2] = (unsigned)rng_below(rng, 8);
@@ -73,10 +76,13 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 	        [FAULT_LIMITS] = 1,
 	};
 
-	plan->fault_gap = rng_scale(rng, 5 * MSEC, 2 * SEC);
+	// Spread over about as long as the requests take.
+	plan->faults_max = (unsigned)rng_scale(rng, 3, 50);
+	plan->fault_gap = plan->requests * plan->think_max / 3 / plan->clients / plan->faults_max + MSEC;
 	plan->probe = (unsigned)rng_range(rng, 1, 6);
 	plan->probe_steps = (unsigned)rng_scale(rng, 40, 1000);
-	if (rng_chance(rng, 1, 5))
+	plan->faults_early = rng_chance(rng, 1, 5);
+	if (rng_chance(rng, 1, 8))
 		return; // nothing goes wrong
 	for (unsigned i = 0; i < FAULT_MAX; i++)
 		plan->faults[i] = rng_chance(rng, 1, 2) ? often[i] : 0;
@@ -84,7 +90,7 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 		plan->faults[FAULT_VOLUME_ERRORS] = 2;
 	if (rng_chance(rng, 1, 8))
 		plan->faults[FAULT_DISK_FULL] = 2;
-	plan->promote = rng_chance(rng, 1, 4) ? (unsigned)rng_range(rng, 4, 16) : 0;
+	plan->promote = rng_chance(rng, 1, 4) ? (unsigned)rng_scale(rng, 2, 32) : 0;
 }
 
 void plan_draw(struct plan *plan, struct rng *rng)

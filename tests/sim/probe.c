@@ -79,14 +79,6 @@ static void copy_init(struct copy *copy, struct node *node, enum sim_loss loss)
 	copy_disk(copy, &copy->journal, &node->journal, loss);
 }
 
-static void copy_crash(struct copy *copy, unsigned volume_count)
-{
-	for (unsigned v = 0; v < volume_count; v++)
-		sim_disk_crash(&copy->volumes[v], LOSS_POWER);
-	sim_disk_crash(&copy->state, LOSS_POWER);
-	sim_disk_crash(&copy->journal, LOSS_POWER);
-}
-
 static void copy_done(struct copy *copy, unsigned volume_count)
 {
 	for (unsigned v = 0; v < volume_count; v++)
@@ -114,15 +106,13 @@ static int copy_state(const struct copy *copy, struct pair_state *state)
 	return rc;
 }
 
-static void run_until(struct copy *copy, const bool *flag)
+static void run_until(struct copy *copy, const bool *flag, uint64_t *steps)
 {
-	uint64_t limit = copy->scheduler.steps + STEPS_MAX;
-
-	while (!*flag && copy->scheduler.steps < limit && scheduler_step(&copy->scheduler))
-		;
+	while (!*flag && *steps && scheduler_step(&copy->scheduler))
+		--*steps;
 }
 
-static void copy_promote(struct simulation *sim, struct copy *copy)
+static void copy_start(struct simulation *sim, struct copy *copy)
 {
 	struct sink_config config = {
 	        .clock = &copy->clock.clock,
@@ -137,18 +127,46 @@ static void copy_promote(struct simulation *sim, struct copy *copy)
 
 	for (unsigned v = 0; v < sim->plan.volume_count; v++)
 		config.volumes[v] = &copy->volumes[v].disk;
+	copy->opened = copy->failed = copy->finished = false;
 	copy->sink = sink_new(&config);
 	if (!copy->sink)
 		abort();
 	sink_start(copy->sink);
-	run_until(copy, &copy->opened);
-	if (copy->opened && !copy->failed) {
-		sink_promote(copy->sink, true, copy, copy_promoted);
-		run_until(copy, &copy->finished);
-	}
-	copy_crash(copy, sim->plan.volume_count);
+}
+
+static void copy_crash(struct copy *copy, unsigned volume_count, enum sim_loss loss)
+{
+	for (unsigned v = 0; v < volume_count; v++)
+		sim_disk_crash(&copy->volumes[v], loss);
+	sim_disk_crash(&copy->state, loss);
+	sim_disk_crash(&copy->journal, loss);
 	sim_clock_crash(&copy->clock);
 	sink_free(copy->sink);
+	copy->sink = NULL;
+}
+
+// Recovers and promotes, for at most so many steps; then the power fails.
+static void copy_promote(struct simulation *sim, struct copy *copy, uint64_t steps)
+{
+	copy_start(sim, copy);
+	run_until(copy, &copy->opened, &steps);
+	if (copy->opened && !copy->failed) {
+		sink_promote(copy->sink, true, copy, copy_promoted);
+		run_until(copy, &copy->finished, &steps);
+	}
+	copy_crash(copy, sim->plan.volume_count, LOSS_POWER);
+}
+
+// One generation after the pair's first.
+static bool descends(const struct simulation *sim, const struct pair_state *state)
+{
+	const struct lineage *parent = &sim->nodes[0].state.lineage, *child = &state->lineage;
+	unsigned count = parent->count < ANCESTORS_MAX ? parent->count + 1 : ANCESTORS_MAX;
+
+	if (child->count != count || !id_equal(&child->ancestors[0].generation, &parent->generation) ||
+	    child->ancestors[0].epoch != state->promoted_epoch || id_equal(&child->generation, &parent->generation))
+		return false;
+	return !memcmp(&child->ancestors[1], parent->ancestors, (count - 1) * sizeof(parent->ancestors[0]));
 }
 
 void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, const struct pair_state *state)
@@ -157,13 +175,22 @@ void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, con
 	uint64_t claimed = sim->nodes[1].durable_claimed;
 	char why[512];
 
-	if (state->promoted_epoch < claimed)
+	if (!descends(sim, state))
+		violate(sim, "G5: the lineage of the promoted standby is not that of a child");
+	else if (state->promoted_epoch < claimed)
 		violate(sim, "G3: promoted at epoch %" PRIu64 ", but epoch %" PRIu64 " was called durable",
 		        state->promoted_epoch, claimed);
 	else if (!model_check_cut(model, volumes, state->promoted_epoch, why, sizeof(why)))
 		violate(sim, "G1: promoted at epoch %" PRIu64 ": %s", state->promoted_epoch, why);
 	else if (!model_check_prefix(model, volumes, why, sizeof(why)))
 		violate(sim, "G2: promoted at epoch %" PRIu64 ": %s", state->promoted_epoch, why);
+}
+
+static bool is_promoted(const struct copy *copy)
+{
+	struct pair_state state;
+
+	return copy_state(copy, &state) || state.role == ROLE_PRIMARY;
 }
 
 static void judge(struct simulation *sim, struct copy *copy)
@@ -208,15 +235,18 @@ void probe(struct simulation *sim, enum sim_loss loss)
 		goto out;
 	sim->probes++;
 	copy_init(copy, &sim->nodes[1], loss);
+	// Whatever crashes on the way, trying again must end well.
+	for (unsigned i = (unsigned)rng_below(&copy->rng, 6); i < 2 && !is_promoted(copy); i++)
+		copy_promote(sim, copy, rng_scale(&copy->rng, 1, 200));
 	if (copy_state(copy, &state)) {
 		violate(sim, "G10: the state of the standby cannot be read");
 	} else if (state.role == ROLE_PRIMARY) {
 		check_promoted(sim, copy->list, &state);
 	} else {
-		copy_promote(sim, copy);
+		copy_promote(sim, copy, STEPS_MAX);
 		judge(sim, copy);
-		misuse(sim, copy);
 	}
+	misuse(sim, copy);
 	copy_done(copy, sim->plan.volume_count);
 out:
 	free(copy);

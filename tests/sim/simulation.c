@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define STEPS_MAX 400000
-#define BUSY_MAX (600 * SEC) // of virtual time, while the application works
+#define BUSY_MAX (120 * SEC) // of virtual time, while the application works
 #define HEAL_MAX (900 * SEC) // and after it has ended
 #define POLL (100 * MSEC)
 

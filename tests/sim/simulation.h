@@ -55,6 +55,8 @@ struct plan {
 
 	unsigned faults[FAULT_MAX]; // weights; 0: never
 	uint64_t fault_gap; // ns, mean
+	unsigned faults_max; // in all
+	bool faults_early; // during the first full sync too
 	unsigned promote; // one in so many faults is a promotion; 0: never
 	unsigned probe; // one in so many events of the standby is probed
 	unsigned probe_steps; // one in so many steps
@@ -77,10 +79,12 @@ struct simulation {
 	bool healing; // no faults, no requests, waiting for both to be alike
 	bool errors; // a disk has failed something
 	uint64_t requests;
+	unsigned faults; // that have happened
 	uint64_t probes;
 
 	struct event fault, poll;
 	struct event repair; // ends the fault that lasts
+	struct event ambush; // a crash in the middle of a promotion
 	bool probe_due;
 
 	bool violated;

@@ -44,7 +44,8 @@ static struct simulation *sim_of(const struct client *client)
 static void think(struct client *client)
 {
 	struct simulation *sim = sim_of(client);
-	uint64_t max = sim->plan.think_max;
+	// Slower before the first full sync has ended.
+	uint64_t max = sim->plan.think_max * (client->workload->node->synced || sim->promoted ? 1 : 8);
 
 	// Some requests follow at once, so that bursts come about.
 	if (client->workload->active && !client->busy)
@@ -224,7 +225,9 @@ static void run_think(struct event *event)
 	note(client);
 	client->busy = true;
 	client->fenced = node->fenced;
-	sim->requests++;
+	// Most of them come after the first full sync.
+	if (node->synced || node->index != 0 || rng_chance(&sim->rng, 1, 4))
+		sim->requests++;
 	trace(sim, "node %u client %u %s #%u volume %u bytes %" PRIu64 "+%" PRIu64 " flags %u", node->index,
 	      (unsigned)(client - client->workload->clients), names[client->request.op], client->number,
 	      client->request.volume, client->request.offset, client->request.length, client->request.flags);
