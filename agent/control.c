@@ -132,7 +132,10 @@ static void start(struct agent *agent, struct control_call *call, json_t *reques
 	}
 	*starting = (struct starting){agent, call};
 	pair_serve(pair);
-	pair_await(pair, SERVE_SECONDS, starting, started);
+	if (pair_await(pair, SERVE_SECONDS, starting, started) < 0) {
+		free(starting);
+		control_refuse(call, "start the pair: out of memory");
+	}
 }
 
 // -- pair-remove --

@@ -140,12 +140,11 @@ static void joined_links_stopped(void *user)
 	join->links = NULL;
 	log_event(LOG_LEVEL_INFO, "joined", "pair=%s peer=%s", join->config.name, join->config.peer);
 	join->waiting = true;
-	if (pair) {
-		pair_await(pair, SERVE_SECONDS, join, started);
-	} else {
+	if (!pair || pair_await(pair, SERVE_SECONDS, join, started) < 0) {
 		struct error reason;
 
-		fail(&reason, ESHUTDOWN, "pair %s is made, but the agent is stopping", join->config.name);
+		fail(&reason, ESHUTDOWN, "pair %s is made, but the agent is stopping or out of memory",
+		     join->config.name);
 		started(join, -ESHUTDOWN, &reason);
 	}
 }

@@ -54,8 +54,7 @@ struct pair *pair_find(struct agent *agent, const char *name)
 
 static void refuse(struct pair *pair, const struct error *reason)
 {
-	if (reason != &pair->reason)
-		pair->reason = *reason;
+	pair->reason = *reason;
 	pair->phase = PAIR_REFUSED;
 	log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", pair->name, reason->text);
 	pair_answer(pair, -EINVAL, reason);
@@ -297,7 +296,7 @@ static void open_work(struct job *job)
 	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
 
 	pair->opened = pair_files_open(pair->agent->loop, &pair->agent->paths, pair->name, &pair->agent->boot,
-	                               &pair->files, &pair->reason);
+	                               &pair->opening, &pair->opening_reason);
 }
 
 static void open_done(struct job *job)
@@ -305,12 +304,13 @@ static void open_done(struct job *job)
 	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
 	struct error err;
 
+	pair->files = pair->opening;
 	if (pair->opened == -EREMOTE) {
 		fail(&err, EREMOTE, "pair %s: this node is its standby, not its primary", pair->name);
 		pair_answer(pair, -EREMOTE, &err);
 		pair->stop_wanted = true;
 	} else if (pair->opened < 0) {
-		refuse(pair, &pair->reason);
+		refuse(pair, &pair->opening_reason);
 	} else if (pair->files.state.fenced) {
 		pair->phase = PAIR_FENCED;
 		pair_answer(pair, pair_fenced(pair, &err), &err);
@@ -351,6 +351,7 @@ struct pair *pair_start(struct agent *agent, const char *name)
 	pair->watch_timer.fire = watch;
 	pair->files.lock = pair->files.map_fd = -1;
 	config_init(&pair->files.config);
+	strcpy(pair->files.config.name, pair->name);
 	TAILQ_INSERT_TAIL(&agent->pairs, pair, entry);
 	pair_reopen(pair);
 	return pair;

@@ -19,9 +19,9 @@ struct pair *pair_start(struct agent *agent, const char *name);
 
 // Tells when the pair serves, or will not: at the latest after seconds. Never
 // from within. error: 0 it serves, -EINPROGRESS it waits for its peer, else the
-// reason why not; the pair may be gone then.
-void pair_await(struct pair *pair, unsigned seconds, void *user,
-                void (*done)(void *user, int error, const struct error *reason));
+// reason why not; the pair may be gone then. -ENOMEM: it will not tell.
+int pair_await(struct pair *pair, unsigned seconds, void *user,
+               void (*done)(void *user, int error, const struct error *reason));
 
 // Serves without having heard of the peer, now or once it is open.
 void pair_serve(struct pair *pair);

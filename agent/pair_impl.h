@@ -39,6 +39,8 @@ struct pair {
 	struct pair_files files;
 	struct job job; // opening, closing
 	int opened; // its result
+	struct pair_files opening; // the job's alone while it opens, as is the next
+	struct error opening_reason;
 
 	struct slots *slots;
 	struct source *source;

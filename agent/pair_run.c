@@ -64,15 +64,15 @@ static void await_due(struct timer *timer)
 	}
 }
 
-void pair_await(struct pair *pair, unsigned seconds, void *user,
-                void (*done)(void *user, int error, const struct error *reason))
+int pair_await(struct pair *pair, unsigned seconds, void *user,
+               void (*done)(void *user, int error, const struct error *reason))
 {
 	struct clock *clock = loop_clock(pair->agent->loop);
 	struct await *await = calloc(1, sizeof(*await));
 	bool settled = pair->serving || pair->phase == PAIR_REFUSED || pair->files.state.fenced;
 
 	if (!await)
-		abort(); // a few bytes for a command of the administrator
+		return -ENOMEM;
 	await->timer.fire = await_due;
 	await->pair = pair;
 	await->user = user;
@@ -80,6 +80,7 @@ void pair_await(struct pair *pair, unsigned seconds, void *user,
 	await->next = pair->awaits;
 	pair->awaits = await;
 	clock_set(clock, &await->timer, clock_now(clock) + (settled ? 0 : seconds * NSEC_PER_SEC));
+	return 0;
 }
 
 // -- pausing --

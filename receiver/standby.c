@@ -268,18 +268,20 @@ static void open_work(struct job *job)
 	struct standby *standby = (struct standby *)((char *)job - offsetof(struct standby, job));
 
 	standby->opened = standby_files_open(standby->receiver->loop, &standby->receiver->paths, standby->name,
-	                                     &standby->files, &standby->reason);
+	                                     &standby->opening, &standby->opening_reason);
 }
 
 static void open_done(struct job *job)
 {
 	struct standby *standby = (struct standby *)((char *)job - offsetof(struct standby, job));
 
+	standby->files = standby->opening;
 	if (standby->opened == -EREMOTE) {
 		fail(&standby->reason, EREMOTE, "pair %s: this node is its primary, not its standby", standby->name);
 		answer(standby, -EREMOTE, &standby->reason);
 		standby->stop_wanted = true;
 	} else if (standby->opened < 0) {
+		standby->reason = standby->opening_reason;
 		refuse(standby);
 	} else if (!standby->stop_wanted) {
 		start_engine(standby);
@@ -313,6 +315,7 @@ struct standby *standby_start(struct receiver *receiver, const char *name)
 	standby->shut_timer.fire = shut_due;
 	standby->files.lock = -1;
 	config_init(&standby->files.config);
+	strcpy(standby->files.config.name, standby->name);
 	TAILQ_INSERT_TAIL(&receiver->standbys, standby, entry);
 	standby_open(standby);
 	return standby;

@@ -24,6 +24,8 @@ struct standby {
 	struct standby_files files;
 	struct job job; // opening, closing
 	int opened; // its result
+	struct standby_files opening; // the job's alone while it opens, as is the next
+	struct error opening_reason;
 	struct sink *sink;
 	bool sink_started, sink_stopped;
 	struct timer watch_timer; // adds up breaches of the RPO
