@@ -4,6 +4,7 @@
 //
 //   tracker.c    requests: mark, hand to the disk, finish
 //   unaligned.c  requests that touch parts of sectors
+//   regions.c    the write-intent log in the write path
 //   capture.c    reading frozen blocks, and the gate that writes pass
 //   epoch.c      cut, widen, durable, rejoin
 //   shipper.c    the walk over an epoch, in parcels
@@ -13,6 +14,7 @@
 
 #include "common/wire.h"
 #include "early.h"
+#include "intent.h"
 #include "map.h"
 #include "ranges.h"
 #include "source.h"
@@ -115,6 +117,18 @@ struct source {
 	unsigned requests; // not yet done
 	struct meter changed;
 
+	// regions.c
+	struct intent *intent;
+	bool loading;
+	void (*loaded)(struct source *source);
+	bool map_kept; // the map was trusted when it was opened
+	bool doubtful; // what is marked was found in the log: it may be the same on both nodes
+	bool flushing;
+	struct disk_io flush_io;
+	unsigned flush_volume;
+	bool flush_failed;
+	uint64_t flush_at; // clock_now() of the next flush
+
 	// capture.c
 	struct capture_list captures; // that writes may wait for
 	struct early_list early_captures;
@@ -186,6 +200,15 @@ bool request_is_aligned(const struct request *request);
 void unaligned_read(struct request *request);
 int unaligned_prepare(struct request *request); // 0 or -ENOMEM
 void unaligned_change(struct request *request); // marked and alone on its blocks
+
+// regions.c
+int regions_init(struct source *source);
+void regions_load(struct source *source, void (*loaded)(struct source *source));
+// 0: the regions of the change are in the log; -EAGAIN: it waits; or an error.
+int regions_pass(struct source *source, struct request *request);
+void regions_note(struct source *source); // what map.h keeps in memory has changed
+void regions_tick(struct source *source);
+bool regions_busy(const struct source *source);
 
 // capture.c
 void capture_start(struct capture *capture);

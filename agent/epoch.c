@@ -130,7 +130,7 @@ static void cut(struct source *source, struct change_set *free_set)
 	source->capturing = (struct epoch){
 	        .number = source->map.cut,
 	        .kind = plan == PLAN_FULL_SYNC ? EPOCH_DIRECT : EPOCH_ATOMIC,
-	        .all = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE,
+	        .all = plan == PLAN_FULL_SYNC || (plan == PLAN_COMPARE && source->map.suspect),
 	        .compare = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE,
 	        .completes = plan == PLAN_COMPLETE,
 	        .cut_wall = clock_wall(source->clock),
@@ -139,6 +139,7 @@ static void cut(struct source *source, struct change_set *free_set)
 		freeze(source, free_set);
 	source->cursor = plan == PLAN_FULL_SYNC ? source->marked : (struct position){0};
 	map_save(&source->map);
+	regions_note(source);
 	source_tell(source, SOURCE_CUT, source->map.cut, NULL);
 	shipper_pump(source);
 }
@@ -272,7 +273,9 @@ static void completed(struct source *source, const struct epoch *epoch)
 	if (epoch->compare || epoch->completes) {
 		source->plan = PLAN_CHANGES;
 		source->map.suspect = false;
+		source->doubtful = false;
 		source->map.sync = (struct id){{0}};
+		regions_note(source);
 	}
 	if (epoch->set)
 		set_release(&source->map, epoch->set);

@@ -231,6 +231,8 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .state = &files->state,
 	        .map = files->map,
 	        .boot = pair->agent->boot,
+	        .intent = files->intent,
+	        .region_blocks = SOURCE_REGION_BLOCKS,
 	        .spill = files->spill,
 	        .spill_bytes = files->spill ? files->spill->size : 0,
 	        .capture_memory = files->config.capture_memory,

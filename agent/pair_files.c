@@ -104,6 +104,21 @@ int pair_files_reserve(const struct paths *paths, const char *pair, const struct
 	return result;
 }
 
+// Allocated as a whole: it must be possible to write to it on a full disk.
+static int open_intent(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
+{
+	struct file_disk_options options = {.create = true, .preallocate = true, .resize = true};
+	uint64_t bytes[VOLUMES_MAX];
+	char path[PATHS_MAX];
+
+	for (unsigned i = 0; i < files->state.volume_count; i++)
+		bytes[i] = files->state.volumes[i].bytes;
+	options.size = source_intent_bytes(files->state.volume_count, bytes, SOURCE_REGION_BLOCKS);
+	files->intent =
+	        file_disk_open(loop, path_pair_file(paths, files->config.name, FILE_INTENT, path), &options, err);
+	return files->intent ? 0 : -errno;
+}
+
 static int open_others(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
 {
 	static const struct file_disk_options state_options = {0};
@@ -113,6 +128,8 @@ static int open_others(struct loop *loop, const struct paths *paths, struct pair
 
 	files->state_disk = file_disk_open(loop, path_pair_file(paths, pair, FILE_STATE, path), &state_options, err);
 	if (!files->state_disk)
+		return -errno;
+	if (open_intent(loop, paths, files, err) < 0)
 		return -errno;
 	if (files->config.spill) {
 		files->spill = file_disk_open(loop, path_pair_file(paths, pair, FILE_SPILL, path), &spill_options, err);
@@ -177,12 +194,13 @@ void pair_files_close(struct pair_files *files, bool clean)
 		close(files->map_fd);
 	for (unsigned i = 0; i < VOLUMES_MAX; i++)
 		file_disk_close(files->volumes[i]);
+	file_disk_close(files->intent);
 	file_disk_close(files->spill);
 	file_disk_close(files->state_disk);
 	if (files->lock >= 0)
 		close(files->lock);
 	files->map = NULL;
-	files->spill = files->state_disk = NULL;
+	files->intent = files->spill = files->state_disk = NULL;
 	memset(files->volumes, 0, sizeof(files->volumes));
 	files->lock = files->map_fd = -1;
 }

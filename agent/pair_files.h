@@ -17,6 +17,7 @@ struct pair_files {
 	struct pair_state state;
 	struct disk *state_disk;
 	struct disk *volumes[VOLUMES_MAX];
+	struct disk *intent;
 	struct disk *spill; // NULL: none
 	void *map;
 	size_t map_bytes;

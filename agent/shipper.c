@@ -6,6 +6,8 @@
 //   filling ─► reading ─► [COMPARE ─► DIFFER] ─► BLOCKS handed to the channel
 #include "engine.h"
 
+#include "common/mutant.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -464,6 +466,10 @@ static void end(struct source *source)
 void shipper_pump(struct source *source)
 {
 	if (!source->capturing.number || !uplink_ready(source) || source->pumping || source->stopping)
+		return;
+	// After a power failure the log must know every epoch that the standby
+	// may have.
+	if (intent_noted_cut(source->intent) < source->capturing.number && !MUTANT(CUT_NOT_NOTED))
 		return;
 	source->pumping = true;
 	if (!source->capturing.begun)

@@ -18,6 +18,15 @@ size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes)
 	return map_bytes(volume_count, blocks);
 }
 
+uint64_t source_intent_bytes(unsigned volume_count, const uint64_t *volume_bytes, uint32_t region_blocks)
+{
+	uint64_t blocks[VOLUMES_MAX];
+
+	for (unsigned i = 0; i < volume_count; i++)
+		blocks[i] = bytes_to_blocks(volume_bytes[i]);
+	return intent_bytes(volume_count, blocks, region_blocks);
+}
+
 static struct map_identity identity_of(const struct source_config *config)
 {
 	struct map_identity identity = {
@@ -66,6 +75,7 @@ static void tick(struct timer *timer)
 	meter_tick(&source->changed);
 	meter_tick(&source->shipped);
 	shipper_trim(source);
+	regions_tick(source);
 	uplink_tick(source);
 }
 
@@ -92,7 +102,8 @@ static int open_map(struct source *source)
 	const struct source_config *config = &source->config;
 	struct map_identity identity = identity_of(config);
 
-	if (!map_trusted(config->map, &identity) && !all_zero(config->map, BLOCK_SIZE))
+	source->map_kept = map_trusted(config->map, &identity);
+	if (!source->map_kept && !all_zero(config->map, BLOCK_SIZE))
 		memset(config->map, 0, map_bytes(identity.volume_count, identity.blocks));
 	return map_open(&source->map, config->map, &identity, config->random(config->user), &source->map_damaged);
 }
@@ -138,7 +149,7 @@ struct source *source_new(const struct source_config *config)
 	init_volumes(source);
 	shipper_init(source);
 	source->early = early_new(config->capture_memory, config->spill, config->spill_bytes, early_idle, source);
-	if (!source->early || open_map(source) < 0) {
+	if (!source->early || open_map(source) < 0 || regions_init(source) < 0) {
 		source_free(source);
 		return NULL;
 	}
@@ -147,12 +158,21 @@ struct source *source_new(const struct source_config *config)
 	return source;
 }
 
+static void started(struct source *source)
+{
+	if (source->stopping) {
+		source_check_stopped(source);
+		return;
+	}
+	clock_set(source->clock, &source->tick, clock_now(source->clock) + TICK);
+	uplink_start(source);
+}
+
 void source_start(struct source *source)
 {
 	if (source->map_damaged)
 		source_tell(source, SOURCE_MAP_DAMAGED, 0, "parts of the change map are damaged and count as changed");
-	clock_set(source->clock, &source->tick, clock_now(source->clock) + TICK);
-	uplink_start(source);
+	regions_load(source, started);
 }
 
 void source_free(struct source *source)
@@ -176,6 +196,8 @@ void source_free(struct source *source)
 	shipper_free(source);
 	if (source->early)
 		early_free(source->early);
+	if (source->intent)
+		intent_free(source->intent);
 	map_destroy(&source->map);
 	free(source);
 }
@@ -204,7 +226,7 @@ static void flush_next(struct source *source)
 void source_check_stopped(struct source *source)
 {
 	if (source->requests || source->reads || source->parcel_count || !TAILQ_EMPTY(&source->notes) ||
-	    early_busy(source->early) || source->stop_flushing)
+	    early_busy(source->early) || regions_busy(source) || source->stop_flushing)
 		return;
 	source->stop_flushing = true;
 	flush_next(source);
@@ -329,7 +351,7 @@ void source_status(struct source *source, struct source_status *status)
 	        .ship_rate = source->shipped.rate,
 	        .wire_bytes = source->shipped.total,
 	        .recovery_point = source->recovery_point,
-	        .syncing = source->plan == PLAN_FULL_SYNC || source->plan == PLAN_COMPARE,
+	        .syncing = source->plan == PLAN_FULL_SYNC || (source->plan == PLAN_COMPARE && source->map.suspect),
 	};
 	memcpy(status->peer, source->peer, sizeof(status->peer));
 	for (unsigned i = 0; i < source->volume_count; i++) {

@@ -80,6 +80,8 @@ enum source_event {
 	SOURCE_MAP_DAMAGED, // text: what was done about it
 };
 
+#define SOURCE_REGION_BLOCKS 256 // 1 MiB
+
 struct source_config {
 	struct clock *clock;
 	struct dialer *dialer; // opened, failed and user are set by the engine
@@ -90,6 +92,8 @@ struct source_config {
 	void *map; // source_map_bytes() of memory, page aligned, that outlives a process crash
 	struct id boot; // of this boot of the machine
 
+	struct disk *intent; // source_intent_bytes() for the write-intent log
+	uint32_t region_blocks; // its regions: SOURCE_REGION_BLOCKS, in tests less
 	struct disk *spill; // may be NULL: none
 	uint64_t spill_bytes;
 	uint64_t capture_memory; // bytes, at least 1 MiB
@@ -133,6 +137,9 @@ struct source_status {
 
 // Size of the map memory for these volumes.
 size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes);
+
+// Size of the write-intent log for these volumes.
+uint64_t source_intent_bytes(unsigned volume_count, const uint64_t *volume_bytes, uint32_t region_blocks);
 
 // Whether the map memory holds what this pair needs to go on without comparing
 // everything: written in this boot, or closed cleanly. Where it does not,

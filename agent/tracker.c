@@ -4,6 +4,7 @@
 //
 //   capture gate     blocks of the epoch being captured are read first
 //   exclusive gate   it does not overlap a request that rewrites sectors
+//   intent gate      its regions are in the write-intent log
 //   mark             its blocks enter the open set, and it is in flight
 //
 // A request that has to wait at a gate goes through all of them again when it
@@ -180,6 +181,7 @@ static void mark(struct request *request)
 		bitmap_clear(&set->zero[request->volume], range->first / GRANULE_BLOCKS,
 		             (range->first + range->count - 1) / GRANULE_BLOCKS - range->first / GRANULE_BLOCKS + 1);
 	ranges_add(&volume->writes, &request->range);
+	intent_written(source->intent, request->volume, range->first, range->count);
 	source->changed.total += range->count * BLOCK_SIZE;
 	if (!set->opened) {
 		set->opened = clock_now(source->clock);
@@ -221,6 +223,7 @@ void tracker_done(struct request *request, int error)
 
 	ranges_remove(&volume->writes, &request->range);
 	TAILQ_REMOVE(&source->changes, request, changes);
+	intent_written(source->intent, request->volume, request->range.first, request->range.count);
 	if (error && request->op != REQUEST_WRITE) {
 		unmark_zero(source, request);
 		if (request->op == REQUEST_TRIM && error == -EOPNOTSUPP) {
@@ -286,17 +289,24 @@ static void wait_alone(struct waiter *waiter)
 	unaligned_change(request);
 }
 
+static void turn_away(struct request *request, int error)
+{
+	TAILQ_REMOVE(&request->source->changes, request, changes);
+	free(request->bounce);
+	request->bounce = NULL;
+	request_finish_later(request, error);
+}
+
 static void admit(struct request *request)
 {
 	struct source *source = request->source;
 	struct volume *volume = &source->volumes[request->volume];
 	struct in_flight_search search = {.match = exclusive};
 	struct request *other;
+	int error;
 
 	if (!source->serving) {
-		TAILQ_REMOVE(&source->changes, request, changes);
-		free(request->bounce);
-		request_finish_later(request, -ESHUTDOWN);
+		turn_away(request, -ESHUTDOWN);
 		return;
 	}
 	request->waiter.wake = admit_again;
@@ -307,6 +317,12 @@ static void admit(struct request *request)
 	                : find_request(volume, request->range.first, request->range.count, &search);
 	if (other) {
 		waiter_add(&other->waiters, &request->waiter);
+		return;
+	}
+	error = regions_pass(source, request);
+	if (error) {
+		if (error != -EAGAIN)
+			turn_away(request, error);
 		return;
 	}
 	// Requests that were marked stand in the order of their marks.

@@ -188,13 +188,14 @@ static bool settle(struct source *source, const struct wire_welcome *welcome)
 		if (MUTANT(LOST_ACK_NOT_SETTLED))
 			durable = source->map.acknowledged;
 		epoch_settle(source, durable);
-		source->plan = PLAN_CHANGES;
+		source->plan = source->doubtful ? PLAN_COMPARE : PLAN_CHANGES;
 	}
 	if (source->map.cut < durable)
 		source->map.cut = durable;
 	source->base = source->settled = durable;
 	source->durable = source->applied = welcome->consistent ? durable : 0;
 	map_save(&source->map);
+	regions_note(source);
 	return true;
 }
 

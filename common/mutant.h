@@ -21,6 +21,10 @@
 	MUTANT_DO(WIDEN_FORGETS_CAPTURED)                                                                              \
 	MUTANT_DO(MAP_TRUSTED_AFTER_POWER_LOSS)                                                                        \
 	MUTANT_DO(UNALIGNED_NOT_SERIALISED)                                                                            \
+	MUTANT_DO(INTENT_NOT_AWAITED)                                                                                  \
+	MUTANT_DO(REGION_RELEASED_UNFLUSHED)                                                                           \
+	MUTANT_DO(REGION_RELEASED_UNSHIPPED)                                                                           \
+	MUTANT_DO(CUT_NOT_NOTED)                                                                                       \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \

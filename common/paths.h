@@ -42,6 +42,7 @@ const char *path_export(const struct paths *paths, const char *pair, const char 
 
 #define FILE_STATE "state.slots"
 #define FILE_MAP "map"
+#define FILE_INTENT "intent"
 #define FILE_SPILL "spill"
 #define FILE_JOURNAL "journal"
 #define FILE_LOCK "lock"
