@@ -205,6 +205,8 @@ static void start_source(struct node *node)
 	        .state = &node->state,
 	        .map = node->map,
 	        .boot = node->boot,
+	        .intent = &node->intent.disk,
+	        .region_blocks = plan->region_blocks,
 	        .spill = plan->spill_bytes ? &node->spill.disk : NULL,
 	        .spill_bytes = plan->spill_bytes,
 	        .capture_memory = plan->capture_memory,
@@ -322,6 +324,7 @@ static void each_disk(struct node *node, enum sim_loss loss)
 	sim_disk_crash(&node->state_disk, loss);
 	sim_disk_crash(&node->journal, loss);
 	sim_disk_crash(&node->spill, loss);
+	sim_disk_crash(&node->intent, loss);
 }
 
 // The primary's engine takes its messages with it, the standby's leaves them to
@@ -589,6 +592,8 @@ void node_init(struct node *node, struct simulation *sim, unsigned index)
 	init_disk(node, &node->state_disk, SLOTS_BYTES, 4096);
 	init_disk(node, &node->journal, plan->journal_bytes, 4096);
 	init_disk(node, &node->spill, plan->spill_bytes, 4096);
+	init_disk(node, &node->intent,
+	          source_intent_bytes(plan->volume_count, plan->volume_bytes, plan->region_blocks), 4096);
 	node->map_bytes = (source_map_bytes(plan->volume_count, plan->volume_bytes) + PAGE - 1) / PAGE * PAGE;
 	node->map = aligned_alloc(PAGE, node->map_bytes);
 	if (!node->map)
@@ -615,6 +620,7 @@ void node_done(struct node *node)
 	sim_disk_done(&node->state_disk);
 	sim_disk_done(&node->journal);
 	sim_disk_done(&node->spill);
+	sim_disk_done(&node->intent);
 	sim_clock_done(&node->clock);
 	free(node->map);
 	free(node->map_former);

@@ -24,7 +24,7 @@ struct node {
 
 	struct sim_disk volumes[MODEL_VOLUMES];
 	struct sim_disk *volume_list[MODEL_VOLUMES];
-	struct sim_disk state_disk, journal, spill;
+	struct sim_disk state_disk, journal, spill, intent;
 
 	uint8_t *map, *map_former, *map_synced; // as it is, as it was some time, as it was synced
 	size_t map_bytes;

@@ -37,6 +37,7 @@ static void draw_limits(struct plan *plan, struct rng *rng)
 	plan->rpo = rng_scale(rng, 20 * MSEC, 2 * SEC);
 	plan->bandwidth = rng_chance(rng, 1, 3) ? rng_scale(rng, 32 << 10, 4 << 20) : 0;
 	plan->capture_memory = memory[rng_below(rng, 5)];
+	plan->region_blocks = 1U << rng_below(rng, 7);
 	plan->spill_bytes = spill[rng_below(rng, 5)];
 	// Small, so that the ring goes round often, but an epoch always fits.
 	plan->journal_bytes = ((384 << 10) + total * 5 / 4 + rng_below(rng, 2 * total)) / PAGE * PAGE;

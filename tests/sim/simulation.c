@@ -120,11 +120,12 @@ static void check_disks(struct simulation *sim)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct node *node = &sim->nodes[i];
-		struct sim_disk *all[MODEL_VOLUMES + 3] = {&node->state_disk, &node->journal, &node->spill};
+		struct sim_disk *all[MODEL_VOLUMES + 4] = {&node->state_disk, &node->journal, &node->spill,
+		                                                &node->intent};
 
 		for (unsigned v = 0; v < sim->plan.volume_count; v++)
-			all[3 + v] = &node->volumes[v];
-		for (unsigned d = 0; d < 3 + sim->plan.volume_count; d++)
+			all[4 + v] = &node->volumes[v];
+		for (unsigned d = 0; d < 4 + sim->plan.volume_count; d++)
 			if (all[d]->misused)
 				violate(sim, "disk %u of node %u: %s", d, i, all[d]->misused);
 	}
@@ -273,6 +274,7 @@ static void run_poll(struct event *event)
 			free(status);
 		}
 	}
+	sim->polled = true;
 	scheduler_add(&sim->scheduler, event, POLL);
 }
 
@@ -321,8 +323,9 @@ static void run(struct simulation *sim)
 			heal_at = now;
 			faults_heal(sim);
 		}
-		if (sim->healing && over(sim))
+		if (sim->healing && sim->polled && over(sim))
 			return;
+		sim->polled = false;
 		if (sim->healing && now > heal_at + HEAL_MAX)
 			stuck(sim);
 		else if (sim->scheduler.steps > STEPS_MAX)

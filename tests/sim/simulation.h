@@ -41,6 +41,7 @@ struct plan {
 	uint64_t bandwidth;
 	uint64_t capture_memory;
 	uint64_t spill_bytes;
+	uint32_t region_blocks; // of the write-intent log
 	uint64_t journal_bytes;
 	bool start_without_peer;
 	unsigned seeded; // standby's volumes at the begin: 0 blank, 1 alike but for some blocks, 2 garbage
@@ -86,6 +87,7 @@ struct simulation {
 	struct event repair; // ends the fault that lasts
 	struct event ambush; // a crash in the middle of a promotion
 	bool probe_due;
+	bool polled; // it is time to see whether the run is over
 
 	bool violated;
 	char violation[1024];
