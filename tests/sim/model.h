@@ -93,7 +93,6 @@ const struct cut *model_find_cut(const struct model *model, uint64_t epoch); // 
 
 // Each returns true when the content is right; else says in why what is wrong.
 bool model_check_cut(const struct model *model, struct sim_disk *const *disks, uint64_t epoch, char *why, size_t size);
-bool model_check_prefix(const struct model *model, struct sim_disk *const *disks, char *why, size_t size);
 bool model_check_now(const struct model *model, struct sim_disk *const *disks, char *why, size_t size);
 bool model_check_read(const struct model *model, unsigned volume, uint64_t first, uint64_t count, const uint8_t *data,
                       uint64_t submitted, char *why, size_t size);
