@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control.h"
 #include "control_line.h"
+#include "lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -326,16 +326,17 @@ static void accept_next(struct control *control)
 static int take_lock(struct control *control, struct error *err)
 {
 	char path[SOCKET_PATH_MAX + 8];
+	int result;
 
 	snprintf(path, sizeof(path), "%s.lock", control->path);
 	control->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (control->lock < 0)
 		return fail(err, errno, "open %s: %s", path, strerror(errno));
-	if (flock(control->lock, LOCK_EX | LOCK_NB) < 0) {
-		if (errno == EWOULDBLOCK)
-			return fail(err, EADDRINUSE, "already running: another process serves %s", control->path);
-		return fail(err, errno, "lock %s: %s", path, strerror(errno));
-	}
+	result = lock_file(control->lock);
+	if (result == -EWOULDBLOCK)
+		return fail(err, EADDRINUSE, "already running: another process serves %s", control->path);
+	if (result < 0)
+		return fail(err, -result, "lock %s: %s", path, strerror(-result));
 	return 0;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon.h"
 
+#include "lock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -9,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -74,7 +75,7 @@ int daemon_lock(const struct paths *paths, const struct daemon_program *program,
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(err, errno, "open %s: %s", path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (lock_file(fd) == 0)
 		return fd;
 	result = fail(err, EBUSY, "%s runs already on root %s: %s is locked", program->name,
 	              paths->root[0] ? paths->root : "/", path);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "file_open.h"
 
+#include "lock.h"
 #include "paths.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -186,9 +186,12 @@ int file_open(const char *path, const struct file_disk_options *options, struct 
 	if (file->fd < 0)
 		return file->fd;
 	result = examine(path, file, err);
-	if (!result && options->lock && flock(file->fd, LOCK_EX | LOCK_NB) < 0)
-		result = fail(err, errno, "lock %s: %s", path,
-		              errno == EWOULDBLOCK ? "another process has it open" : strerror(errno));
+	if (!result && options->lock) {
+		result = lock_file(file->fd);
+		if (result < 0)
+			fail(err, -result, "lock %s: %s", path,
+			     result == -EWOULDBLOCK ? "another process has it open" : strerror(-result));
+	}
 	if (!result && options->create && !file->device)
 		result = size_file(path, options, file, err);
 	if (!result && made)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pairs.h"
 
+#include "lock.h"
 #include "state_file.h"
 
 #include <dirent.h>
@@ -8,7 +9,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -122,7 +122,7 @@ int pair_lock(const struct paths *paths, const char *pair, struct error *err)
 
 	if (fd < 0)
 		return fail(err, errno, "open %s: %s", path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+	if (lock_file(fd) == 0)
 		return fd;
 	result = fail(err, EBUSY, "pair %s is run by another daemon: %s is locked", pair, path);
 	close(fd);

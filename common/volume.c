@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "volume.h"
 
+#include "lock.h"
 #include "paths.h"
 
 #include <dirent.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -220,7 +220,7 @@ int volume_check(const struct volume_want *want, uint64_t *bytes, struct error *
 	if (fd < 0)
 		return fail(err, errno, "volume %s: open %s for reading and writing: %s", want->name, want->path,
 		            strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+	if (lock_file(fd) == -EWOULDBLOCK)
 		result = fail(err, EBUSY, "volume %s: %s is open in another process that has locked it", want->name,
 		              want->path);
 	else
