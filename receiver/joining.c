@@ -355,13 +355,15 @@ void joining_start(struct receiver *receiver, struct channel *channel, const str
 	struct joining *joining = calloc(1, sizeof(*joining)), *other;
 	char reason[120];
 
-	if (!joining || wire_get_join(frame, &joining->join) < 0) {
+	int error = joining ? wire_get_join(frame, &joining->join) : -ENOMEM;
+
+	if (error < 0 && error != -EPROTONOSUPPORT) {
 		refuse_channel(receiver, channel, joining ? REFUSAL_PROTOCOL : REFUSAL_INTERNAL, NULL,
 		               joining ? "the JOIN is malformed" : "out of memory");
 		free(joining);
 		return;
 	}
-	if (joining->join.version_min > WIRE_VERSION || joining->join.version_max < WIRE_VERSION) {
+	if (error == -EPROTONOSUPPORT) {
 		snprintf(reason, sizeof(reason),
 		         "protocol versions %u to %u are not known here; this node speaks version %d",
 		         joining->join.version_min, joining->join.version_max, WIRE_VERSION);

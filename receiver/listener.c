@@ -154,11 +154,13 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 	char name[NAME_MAX_LENGTH + 1] = "", reason[REASON_MAX];
 	const struct pair_state *known = &state;
 
-	if (wire_get_hello(frame, &hello) < 0) {
+	int error = wire_get_hello(frame, &hello);
+
+	if (error < 0 && error != -EPROTONOSUPPORT) {
 		refuse_channel(receiver, channel, REFUSAL_PROTOCOL, NULL, "the HELLO is malformed");
 		return;
 	}
-	if (hello.version_min > WIRE_VERSION || hello.version_max < WIRE_VERSION) {
+	if (error == -EPROTONOSUPPORT) {
 		snprintf(reason, sizeof(reason),
 		         "protocol versions %u to %u are not known here; this node speaks version %d",
 		         hello.version_min, hello.version_max, WIRE_VERSION);
