@@ -83,27 +83,6 @@ static int open_map(const struct paths *paths, const struct id *boot, struct pai
 	return map_file(files, path, err);
 }
 
-int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err)
-{
-	struct pair_files files = {.state = *state};
-	uint64_t bytes[VOLUMES_MAX];
-	char path[PATHS_MAX];
-	int result;
-
-	for (unsigned i = 0; i < state->volume_count; i++)
-		bytes[i] = state->volumes[i].bytes;
-	files.map_bytes = source_map_bytes(state->volume_count, bytes);
-	path_pair_file(paths, pair, FILE_MAP, path);
-	files.map_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (files.map_fd < 0)
-		return fail(err, errno, "open %s: %s", path, strerror(errno));
-	result = map_file(&files, path, err);
-	if (files.map)
-		munmap(files.map, files.map_bytes);
-	close(files.map_fd);
-	return result;
-}
-
 // Allocated as a whole: it must be possible to write to it on a full disk.
 static int open_intent(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
 {
@@ -119,18 +98,45 @@ static int open_intent(struct loop *loop, const struct paths *paths, struct pair
 	return files->intent ? 0 : -errno;
 }
 
+int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err)
+{
+	struct pair_files files = {.state = *state};
+	uint64_t bytes[VOLUMES_MAX];
+	char path[PATHS_MAX];
+	int result;
+
+	for (unsigned i = 0; i < state->volume_count; i++)
+		bytes[i] = state->volumes[i].bytes;
+	snprintf(files.config.name, sizeof(files.config.name), "%s", pair);
+	files.map_bytes = source_map_bytes(state->volume_count, bytes);
+	path_pair_file(paths, pair, FILE_MAP, path);
+	files.map_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (files.map_fd < 0)
+		return fail(err, errno, "open %s: %s", path, strerror(errno));
+	result = map_file(&files, path, err);
+	if (files.map)
+		munmap(files.map, files.map_bytes);
+	close(files.map_fd);
+	if (!result)
+		result = open_intent(NULL, paths, &files, err);
+	file_disk_close(files.intent);
+	return result;
+}
+
 static int open_others(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
 {
 	static const struct file_disk_options state_options = {0};
 	const struct file_disk_options spill_options = {.create = true, .size = files->config.spill, .resize = true};
 	const char *pair = files->config.name;
 	char path[PATHS_MAX];
+	int result;
 
 	files->state_disk = file_disk_open(loop, path_pair_file(paths, pair, FILE_STATE, path), &state_options, err);
 	if (!files->state_disk)
 		return -errno;
-	if (open_intent(loop, paths, files, err) < 0)
-		return -errno;
+	result = open_intent(loop, paths, files, err);
+	if (result < 0)
+		return result;
 	if (files->config.spill) {
 		files->spill = file_disk_open(loop, path_pair_file(paths, pair, FILE_SPILL, path), &spill_options, err);
 		if (!files->spill)
