@@ -7,7 +7,8 @@
 //   regions.c    the write-intent log in the write path
 //   capture.c    reading frozen blocks, and the gate that writes pass
 //   epoch.c      cut, widen, durable, rejoin
-//   shipper.c    the walk over an epoch, in parcels
+//   shipper.c    the walk over an epoch
+//   parcel.c     blocks on their way to the channel
 //   uplink.c     the conversation with the standby
 #ifndef STEAD_ENGINE_H
 #define STEAD_ENGINE_H
@@ -234,13 +235,15 @@ uint32_t epoch_run(struct source *source, unsigned volume, uint64_t block, uint3
 
 // shipper.c
 void shipper_pump(struct source *source);
-void shipper_cancel(struct source *source); // drops the parcels of an epoch that is given up
-void shipper_differ(struct source *source, const struct wire_differ *differ);
 void shipper_mark(struct source *source); // full sync: asks to make the progress durable
-void shipper_trim(struct source *source); // gives memory back that is not in use
 void shipper_init(struct source *source);
-void shipper_free(struct source *source);
 void shipper_sync_progress(const struct source *source, uint64_t *done, uint64_t *total);
+
+// parcel.c
+void parcels_cancel(struct source *source); // of an epoch that is given up
+void parcels_differ(struct source *source, const struct wire_differ *differ);
+void parcels_trim(struct source *source); // gives memory back that is not in use
+void parcels_free(struct source *source);
 
 // uplink.c
 void uplink_start(struct source *source);

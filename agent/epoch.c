@@ -211,7 +211,7 @@ static void give_up_capture(struct source *source)
 	source->capturing.number = 0;
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->volumes[i].open = source->open;
-	shipper_cancel(source);
+	parcels_cancel(source);
 	early_reset(source->early);
 	if (MUTANT(WIDEN_FORGETS_CAPTURED) && set)
 		set_release(&source->map, set);

@@ -74,7 +74,7 @@ static void tick(struct timer *timer)
 	clock_set(source->clock, timer, clock_now(source->clock) + TICK);
 	meter_tick(&source->changed);
 	meter_tick(&source->shipped);
-	shipper_trim(source);
+	parcels_trim(source);
 	regions_tick(source);
 	uplink_tick(source);
 }
@@ -193,7 +193,7 @@ void source_free(struct source *source)
 	free(request->bounce);
 	uplink_free(source);
 	capture_free(source);
-	shipper_free(source);
+	parcels_free(source);
 	if (source->early)
 		early_free(source->early);
 	if (source->intent)

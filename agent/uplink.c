@@ -309,7 +309,7 @@ static bool got_frame(struct source *source, const struct frame *frame)
 	case FRAME_DIFFER:
 		if (wire_get_differ(frame, &body.differ) < 0)
 			return false;
-		shipper_differ(source, &body.differ);
+		parcels_differ(source, &body.differ);
 		return true;
 	case FRAME_MARKED:
 		if (wire_get_mark(frame, &body.mark) < 0)
