@@ -472,6 +472,16 @@ void journal_drop(struct journal *journal)
 
 // From written to durable.
 
+void commits_doubt(struct journal *journal, int error, const struct error *err)
+{
+	struct epoch *epoch = journal->epochs;
+
+	while (epoch && epoch->stage == EPOCH_DURABLE)
+		epoch = epoch->next;
+	if (epoch)
+		reject(journal, epoch, error, err);
+}
+
 static void commit_flushed(struct disk_io *io, int error)
 {
 	struct journal *journal = (struct journal *)((char *)io - offsetof(struct journal, flush));
@@ -481,9 +491,10 @@ static void commit_flushed(struct disk_io *io, int error)
 	journal->flushing = false;
 	while (epoch && epoch->stage == EPOCH_DURABLE)
 		epoch = epoch->next;
-	if (error && epoch && epoch->stage == EPOCH_FLUSHING) {
+	if (error) {
 		fail(&err, -error, "flush of the journal: %s", strerror(-error));
-		reject(journal, epoch, error, &err);
+		journal->superblock_doubt = true;
+		commits_doubt(journal, error, &err);
 		epoch = NULL;
 	}
 	for (; epoch && epoch->stage == EPOCH_FLUSHING; epoch = epoch->next) {

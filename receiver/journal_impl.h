@@ -54,6 +54,7 @@ struct epoch {
 struct superblock_slot {
 	bool valid;
 	uint64_t tail;
+	uint64_t applied;
 };
 
 struct journal {
@@ -89,11 +90,12 @@ struct journal {
 	uint8_t *superblock; // SUPERBLOCK_BYTES
 	struct disk_io superblock_io;
 	struct timer superblock_timer;
-	uint64_t superblock_tail; // that is being written
+	struct superblock_slot superblock_slot; // that is being written
 	bool superblock_busy;
 	bool superblock_wanted;
 	bool superblock_retry; // the timer runs
-	bool both_wanted; // that both say the same tail
+	bool both_wanted; // that both say the same of tail and applied
+	bool superblock_doubt; // its write may be lost with another one's error
 	bool trouble;
 	struct error trouble_text;
 
@@ -109,6 +111,10 @@ void ring_resize(struct journal *journal, uint64_t ring_bytes);
 struct epoch *epoch_add(struct journal *journal); // NULL without memory
 void epoch_free(struct journal *journal, struct epoch *epoch);
 struct journal_record *record_add(struct epoch *epoch, const struct place *place, uint32_t payload);
+
+// A flush failed: the kernel says so once, for all writes before it. What is
+// not durable yet is rejected.
+void commits_doubt(struct journal *journal, int error, const struct error *err);
 
 // Writes a superblock if one is wanted and possible.
 void superblock_write(struct journal *journal);

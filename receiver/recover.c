@@ -422,6 +422,7 @@ static void choose(struct recovery *recovery)
 	for (unsigned i = 0; i < 2; i++) {
 		journal->slots[i].valid = superblock_get(recovery->window + i * SUPERBLOCK_BYTES, &found[i]) == 0;
 		journal->slots[i].tail = found[i].tail;
+		journal->slots[i].applied = found[i].applied;
 		if (!journal->slots[i].valid)
 			found[i].sequence = 0;
 	}

@@ -11,7 +11,9 @@
 static bool level(const struct journal *journal)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		if (!journal->slots[i].valid || journal->slots[i].tail != journal->tail.position)
+		const struct superblock_slot *slot = &journal->slots[i];
+
+		if (!slot->valid || slot->tail != journal->tail.position || slot->applied != journal->applied)
 			return false;
 	}
 	return true;
@@ -59,7 +61,7 @@ static void end(struct journal *journal, int error)
 		}
 	} else {
 		journal->trouble = false;
-		journal->slots[journal->next_slot] = (struct superblock_slot){true, journal->superblock_tail};
+		journal->slots[journal->next_slot] = journal->superblock_slot;
 		journal->next_slot = !journal->next_slot;
 		superblock_write(journal);
 	}
@@ -71,7 +73,14 @@ static void end(struct journal *journal, int error)
 
 static void flushed(struct disk_io *io, int error)
 {
-	end(journal_of(io), error);
+	struct journal *journal = journal_of(io);
+	struct error err;
+
+	if (error) {
+		fail(&err, -error, "flush of the journal: %s", strerror(-error));
+		commits_doubt(journal, error, &err);
+	}
+	end(journal, error ? error : journal->superblock_doubt ? -EIO : 0);
 }
 
 static void written(struct disk_io *io, int error)
@@ -111,7 +120,8 @@ void superblock_write(struct journal *journal)
 	        .durable_sequence = journal->durable_sequence,
 	};
 	superblock_put(journal->superblock, &superblock);
-	journal->superblock_tail = superblock.tail;
+	journal->superblock_slot = (struct superblock_slot){true, superblock.tail, superblock.applied};
+	journal->superblock_doubt = false;
 	journal->superblock_io = (struct disk_io){
 	        .op = DISK_WRITE,
 	        .offset = (uint64_t)journal->next_slot * SUPERBLOCK_BYTES,
@@ -130,7 +140,7 @@ void superblock_want(struct journal *journal)
 
 bool journal_saved(const struct journal *journal)
 {
-	return !journal->superblock_busy && !journal->superblock_wanted;
+	return !journal->superblock_busy && !journal->superblock_wanted && !journal->both_wanted;
 }
 
 bool journal_drained(struct journal *journal)
@@ -148,6 +158,7 @@ void journal_skip_to(struct journal *journal, uint64_t epoch, int64_t wall)
 	journal->applied = epoch;
 	journal->durable_wall = wall;
 	journal->durable_sequence = journal->head.sequence;
+	journal->both_wanted = true; // nothing else says that this epoch was
 	superblock_want(journal);
 }
 

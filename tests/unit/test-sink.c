@@ -607,6 +607,33 @@ static void damaged_bytes_are_found(void **state)
 	world_free(world);
 }
 
+// The journal has no record of an epoch that was written in place: both
+// superblocks say that it is durable.
+static void direct_epoch_survives_a_lost_superblock(void **state)
+{
+	(void)state;
+	for (unsigned lost = 0; lost < 2; lost++) {
+		struct world *world = started(JOURNAL);
+
+		world_connect(world);
+		send_all(world, 1);
+		run_until_acked(world, 1);
+		world_crash(world, true, lost);
+		world->journal->bytes[lost * 4096 + 100] ^= 1;
+		world_start(world);
+		world_run(world);
+		assert_string_equal(world->failed, "");
+		assert_int_equal(world->repaired, 1);
+		assert_int_equal(world_status(world).durable, 1);
+		world_connect(world);
+		send_all(world, 3);
+		world_run(world);
+		assert_version(world, 3);
+		world_stop(world);
+		world_free(world);
+	}
+}
+
 static void refuses_strangers(void **state)
 {
 	struct world *world = started(JOURNAL);
@@ -863,6 +890,7 @@ int main(void)
 	        cmocka_unit_test(dropped_records_are_waited_for),
 	        cmocka_unit_test(crash_in_another_full_sync),
 	        cmocka_unit_test(damaged_bytes_are_found),
+	        cmocka_unit_test(direct_epoch_survives_a_lost_superblock),
 	        cmocka_unit_test(refuses_strangers),
 	        cmocka_unit_test(silence_ends_the_connection),
 	        cmocka_unit_test(volume_error_is_tried_again),
