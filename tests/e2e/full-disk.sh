@@ -37,24 +37,28 @@ for node in a b; do
 	agent_start "$node"
 done
 
-# A disk that is full beforehand: the invitation is refused, or the pair's
-# budget was never promised; in no case half a pair is left behind.
-volume_make b data 64M
-volume_make b wal 64M
-fill b
-if on b pair invite db --volume "data=$work/b/data.img" --volume "wal=$work/b/wal.img" >"$work/out" 2>"$work/err"; then
-	say "an invitation needs no room"
-	on b pair remove db >/dev/null 2>&1
-else
-	grep -qiE 'space' "$work/err" || fail "no reason for the refusal: $(cat "$work/err")"
-	say "refused: $(cat "$work/err")"
-fi
-make_room b
+# A disk that is full beforehand: pairing is refused, since its space is taken
+# before anything is promised, and no half pair is left behind.
+for node in a b; do
+	volume_make "$node" data 64M
+	volume_make "$node" wal 64M
+done
+refuses_for_space() {
+	fill "$1"
+	if (pair_nodes db a b data wal) >"$work/out" 2>&1; then
+		fail "paired although the disk of $1 is full"
+	fi
+	grep -qi 'space' "$work/out" || fail "no reason for the refusal: $(cat "$work/out")"
+	say "refused: $(grep -i space "$work/out" | head -n 1)"
+	make_room "$1"
+	[ "$(on a status --json)" = '[]' ] || fail "half a pair is left on a: $(on a status)"
+	[ "$(on b status --json)" = '[]' ] || fail "half a pair is left on b: $(on b status)"
+}
+refuses_for_space a
+refuses_for_space b
 
 proxy_start link "${port[b]}"
 link_port=$proxy_port
-volume_make a data 64M
-volume_make a wal 64M
 pair_nodes db a b data wal
 config_set b journal 64M
 config_set a spill 256M
