@@ -10,7 +10,7 @@ requires jq cmp xxd
 flips=${1:-12}
 simple_pair 16M data wal
 wait_for 60 "replication to begin" replicating a
-writer_start --seconds 60 --reconnect
+writer_start --seconds 60 --reconnect --rate 200
 pause "2.$(random_between 100 999)"
 journal=$work/b/var/lib/stead/pairs/db/journal
 cp --sparse=always "$journal" "$work/journal.before"

@@ -96,7 +96,7 @@ cleanup() {
 	for item in $(jobs -p); do
 		kill -9 "$item" 2>/dev/null
 	done
-	wait 2>/dev/null
+	{ wait; } 2>/dev/null
 	if [ -n "$work" ] && [ -z "${STEAD_KEEP:-}" ]; then
 		rm -rf "$work"
 	elif [ -n "$work" ]; then
@@ -119,7 +119,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/stead-$test_name.XXXXXX") || exit 1
 # Ends a child: end_child SIGNAL PID
 end_child() {
 	kill "-$1" "$2" 2>/dev/null
-	wait "$2" 2>/dev/null
+	{ wait "$2"; } 2>/dev/null
 	return 0
 }
 
@@ -299,9 +299,10 @@ pair_nodes() {
 		join+=(--volume "$volume=$work/$primary/$volume.img")
 	done
 	token=$(on "$standby" pair invite "$pair" "${invite[@]}" \
-		--listen "127.0.0.1:${link_port:-${port[$standby]}}") || fail "pair invite"
+		--listen "127.0.0.1:${link_port:-${port[$standby]}}" 2>"$work/invite.err") ||
+		fail "pair invite: $(cat "$work/invite.err")"
 	on "$primary" pair join "$token" "${join[@]}" --export socket --listen "127.0.0.1:${port[$primary]}" \
-		"${join_options[@]}" >"$work/join.out" || fail "pair join"
+		"${join_options[@]}" >"$work/join.out" 2>&1 || fail "pair join: $(cat "$work/join.out")"
 }
 
 # Two nodes a and b, a volume for each name, paired as db:

@@ -46,14 +46,15 @@ if grep -q 'Verify return code\|New, TLSv1.2' "$work/out" && grep -q 'Cipher is 
 fi
 turned_away "no certificate" "certificate|handshake|tls" openssl s_client -connect "$target" -tls1_3
 
-# A TLS session of its own key, then a frame: frame_of KIND | s_client.
+# A TLS session with a key, and in it what odd-hello makes. The fifo is open for
+# writing as well, so that the client does not end before the server hangs up.
+mkfifo "$work/hello"
+exec 8<>"$work/hello"
 say_hello() {
 	local key=$1
 	shift
-	{
-		"$tools/odd-hello" "$@"
-		timeout 20 cat "$work/never"
-	} | timeout 20 openssl s_client -connect "$target" -tls1_3 -quiet -cert "$key" -key "$key"
+	"$tools/odd-hello" "$@" >&8
+	timeout 20 openssl s_client -connect "$target" -tls1_3 -quiet -cert "$key" -key "$key" <&8
 }
 cat "$work/key.pem" "$work/cert.pem" >"$work/stranger.pem"
 identity=$work/a/var/lib/stead/identity.pem
