@@ -205,6 +205,13 @@ static int take_abort(struct sink *sink, const struct frame *frame, struct error
 	return 0;
 }
 
+static bool cursor_fits(const struct pair_state *state, const struct wire_mark *mark)
+{
+	if (mark->volume >= state->volume_count)
+		return mark->volume == state->volume_count && mark->block == 0; // the very end
+	return mark->block <= bytes_to_blocks(state->volumes[mark->volume].bytes);
+}
+
 static int take_mark(struct sink *sink, const struct frame *frame, struct error *err)
 {
 	const struct pair_state *state = &sink->state;
@@ -216,7 +223,7 @@ static int take_mark(struct sink *sink, const struct frame *frame, struct error 
 		return 0;
 	if (sink->session.mode != MODE_DIRECT)
 		return out_of_place(frame, err);
-	if (mark.volume >= state->volume_count || mark.block > bytes_to_blocks(state->volumes[mark.volume].bytes))
+	if (!cursor_fits(state, &mark))
 		return malformed(frame, err);
 	return direct_mark(sink, &mark);
 }
