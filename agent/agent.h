@@ -26,6 +26,7 @@ struct agent {
 	struct buffers *buffers; // of all exports
 	struct control *control;
 	bool stopping;
+	unsigned busy; // work under way that no pair or join stands for
 	TAILQ_HEAD(, pair) pairs;
 	TAILQ_HEAD(, join) joins; // under way
 };
@@ -38,7 +39,7 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 // number of pairs configured.
 size_t agent_reload(struct agent *agent);
 
-// A pair or a join of it is gone.
+// A pair or a join is gone, or other work is done.
 void agent_settle(struct agent *agent);
 
 // join.c: the primary's half of pairing. The call is answered when the pair

@@ -159,11 +159,14 @@ static void erase_work(struct job *job)
 static void erase_done(struct job *job)
 {
 	struct removal *removal = (struct removal *)job;
+	struct agent *agent = removal->agent;
 
 	if (!removal->result)
 		log_event(LOG_LEVEL_INFO, "pair-removed", "pair=%s", removal->name);
 	answer(removal->call, removal->result, &removal->reason);
 	free(removal);
+	agent->busy--;
+	agent_settle(agent);
 }
 
 static void stopped_for_removal(void *user)
@@ -190,6 +193,7 @@ static void remove_pair(struct agent *agent, struct control_call *call, json_t *
 		control_refuse(call, "remove the pair: out of memory");
 		return;
 	}
+	agent->busy++;
 	removal->agent = agent;
 	removal->call = call;
 	strcpy(removal->name, pair_name(pair));

@@ -53,7 +53,7 @@ void agent_settle(struct agent *agent)
 	struct main_state *state = state_of(agent);
 
 	if (!agent->stopping || !state->control_stopped || state->signals_stopping || !TAILQ_EMPTY(&agent->pairs) ||
-	    !TAILQ_EMPTY(&agent->joins))
+	    !TAILQ_EMPTY(&agent->joins) || agent->busy)
 		return;
 	state->signals_stopping = true;
 	daemon_signals_stop(state->signals, quit, state);

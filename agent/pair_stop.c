@@ -67,6 +67,7 @@ static void finish(struct pair *pair)
 
 	if (pair->opened != -EREMOTE)
 		log_event(LOG_LEVEL_INFO, "pair-stopped", "pair=%s", pair->name);
+	clock_cancel(loop_clock(agent->loop), &pair->watch_timer);
 	TAILQ_REMOVE(&agent->pairs, pair, entry);
 	free(pair);
 	if (gone)

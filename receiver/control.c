@@ -69,6 +69,7 @@ static void erase_work(struct job *job)
 static void erase_done(struct job *job)
 {
 	struct removal *removal = (struct removal *)job;
+	struct receiver *receiver = removal->receiver;
 
 	if (removal->result < 0) {
 		control_refuse(removal->call, removal->reason.text);
@@ -77,6 +78,8 @@ static void erase_done(struct job *job)
 		control_reply(removal->call, json_pack("{s:s}", "pair", removal->name));
 	}
 	free(removal);
+	receiver->busy--;
+	receiver_settle(receiver);
 }
 
 static void stopped_for_removal(void *user)
@@ -103,6 +106,7 @@ static void remove_pair(struct receiver *receiver, struct control_call *call, js
 		control_refuse(call, "remove the pair: out of memory");
 		return;
 	}
+	receiver->busy++;
 	removal->receiver = receiver;
 	removal->call = call;
 	strcpy(removal->name, standby_name(standby));

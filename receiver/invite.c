@@ -109,6 +109,7 @@ static void work(struct job *job)
 static void done(struct job *job)
 {
 	struct inviting *inviting = (struct inviting *)job;
+	struct receiver *receiver = inviting->receiver;
 
 	if (inviting->result < 0) {
 		control_refuse(inviting->call, inviting->reason.text);
@@ -119,6 +120,8 @@ static void done(struct job *job)
 	}
 	explicit_bzero(inviting, sizeof(*inviting));
 	free(inviting);
+	receiver->busy--;
+	receiver_settle(receiver);
 }
 
 void invite(struct receiver *receiver, struct control_call *call, json_t *request)
@@ -137,7 +140,10 @@ void invite(struct receiver *receiver, struct control_call *call, json_t *reques
 	if (inviting->result < 0) {
 		control_refuse(call, inviting->reason.text);
 		free(inviting);
-	} else if (job_start(receiver->loop, &inviting->job) < 0) {
+		return;
+	}
+	receiver->busy++;
+	if (job_start(receiver->loop, &inviting->job) < 0) {
 		work(&inviting->job);
 		done(&inviting->job);
 	}

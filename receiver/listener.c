@@ -30,6 +30,7 @@ struct stranger {
 	struct link_waiter waiter;
 	struct link *link; // until it is opened
 	struct channel *channel; // from then on
+	char peer[NET_PEER_MAX];
 };
 
 struct listener {
@@ -232,8 +233,10 @@ static void opened(void *user, struct channel *channel)
 
 static void failed(void *user, const char *why)
 {
-	log_event(LOG_LEVEL_WARNING, "connection-dropped", "reason=%s", why);
-	forget(user);
+	struct stranger *stranger = user;
+
+	log_event(LOG_LEVEL_WARNING, "connection-dropped", "peer=%s reason=%s", stranger->peer, why);
+	forget(stranger);
 }
 
 static void welcome_stranger(struct listener *listener, int fd)
@@ -248,6 +251,7 @@ static void welcome_stranger(struct listener *listener, int fd)
 		drop(TAILQ_FIRST(&listener->strangers));
 	stranger->listener = listener;
 	stranger->waiter = (struct link_waiter){opened, failed, stranger};
+	net_peer(fd, stranger->peer);
 	net_tune(fd);
 	stranger->link = link_accept(listener->receiver->links, fd, &stranger->waiter);
 	if (!stranger->link) {

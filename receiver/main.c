@@ -56,7 +56,7 @@ void receiver_settle(struct receiver *receiver)
 	struct main_state *state = (struct main_state *)receiver;
 
 	if (!receiver->stopping || receiver->listener || !TAILQ_EMPTY(&receiver->standbys) ||
-	    !TAILQ_EMPTY(&receiver->joinings) || !TAILQ_EMPTY(&receiver->fences))
+	    !TAILQ_EMPTY(&receiver->joinings) || !TAILQ_EMPTY(&receiver->fences) || receiver->busy)
 		return;
 	if (!state->links_stopping) {
 		state->links_stopping = true;

@@ -31,6 +31,15 @@ struct promotion {
 	struct job job;
 };
 
+static void finish(struct promotion *promotion)
+{
+	struct receiver *receiver = promotion->receiver;
+
+	free(promotion);
+	receiver->busy--;
+	receiver_settle(receiver);
+}
+
 static json_t *seconds(int64_t ns)
 {
 	return ns < 0 ? json_null() : json_real((double)(ns / (int64_t)NSEC_PER_MSEC) / 1000);
@@ -58,7 +67,7 @@ static void reply(struct promotion *promotion, json_t *volumes, const char *note
 	if (object && note)
 		json_object_set_new(object, "note", json_string(note));
 	control_reply(promotion->call, object);
-	free(promotion);
+	finish(promotion);
 }
 
 // The order to serve was given: it must not be lost because the agent is not
@@ -126,7 +135,7 @@ static void promoted(void *user, int error, const struct error *reason)
 	if (error < 0) {
 		log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", promotion->name, reason->text);
 		control_refuse(promotion->call, reason->text);
-		free(promotion);
+		finish(promotion);
 		return;
 	}
 	if (standby_sink(promotion->standby, &status))
@@ -156,8 +165,9 @@ void promote(struct receiver *receiver, struct standby *standby, struct control_
 	promotion->age = standby_sink(standby, &status)
 	                         ? sink_recovery_age(&status, clock_wall(loop_clock(receiver->loop)))
 	                         : UNKNOWN;
+	receiver->busy++;
 	if (standby_promote(standby, force, promotion, promoted, &err) < 0) {
 		control_refuse(call, err.text);
-		free(promotion);
+		finish(promotion);
 	}
 }

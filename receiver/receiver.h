@@ -30,6 +30,7 @@ struct receiver {
 	struct net_address listen; // where it listens, the port a real one
 	struct listener *listener;
 	bool stopping;
+	unsigned busy; // work under way that no pair or joining stands for
 	TAILQ_HEAD(, standby) standbys;
 	TAILQ_HEAD(, joining) joinings; // under way
 	TAILQ_HEAD(, fence) fences; // under way
@@ -41,7 +42,7 @@ void receiver_control(void *user, struct control_call *call, const char *command
 // As agent_reload().
 size_t receiver_reload(struct receiver *receiver);
 
-// A pair, a joining, or the listener is gone.
+// A pair, a joining, or the listener is gone, or other work is done.
 void receiver_settle(struct receiver *receiver);
 
 // listener.c: takes connections and hands each to whom its first frame names.

@@ -121,6 +121,9 @@ static void close_done(struct job *job)
 
 	if (standby->opened != -EREMOTE)
 		log_event(LOG_LEVEL_INFO, "pair-stopped", "pair=%s", standby->name);
+	clock_cancel(loop_clock(receiver->loop), &standby->watch_timer);
+	clock_cancel(loop_clock(receiver->loop), &standby->await_timer);
+	clock_cancel(loop_clock(receiver->loop), &standby->shut_timer);
 	TAILQ_REMOVE(&receiver->standbys, standby, entry);
 	free(standby);
 	if (gone)
