@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of the journal share: journal.c (epochs and records),
-// superblock.c (tail and superblocks), recover.c (what is there at the start).
+// What the parts of the journal share: journal.c (epochs), ring.c (space and
+// records), superblock.c (tail), recover.c (what is there at the start).
 #ifndef STEAD_JOURNAL_IMPL_H
 #define STEAD_JOURNAL_IMPL_H
 
@@ -108,8 +108,30 @@ uint64_t ring_left(const struct journal *journal, uint64_t position); // bytes t
 uint64_t ring_free_from(const struct journal *journal); // oldest position that may not be overwritten
 void ring_resize(struct journal *journal, uint64_t ring_bytes);
 
+// Whether a record of so many bytes and a COMMIT behind it have room: 0,
+// -EAGAIN, or -ENOSPC when they never can.
+int ring_room(struct journal *journal, const struct epoch *epoch, uint64_t bytes);
+
+// Records that are made here. record_write() gives one its place at the head of
+// the ring and begins to write it.
+struct journal_record *record_new(struct journal *journal, struct epoch *epoch, enum record_type type, uint64_t room);
+void record_trim(struct journal *journal, struct journal_record *record);
+void record_write(struct journal *journal, struct journal_record *record);
+void record_free(struct journal *journal, struct journal_record *record);
+
+// Forgets data that can be read back; false: there is none.
+bool record_evict(struct journal *journal);
+
 struct epoch *epoch_add(struct journal *journal); // NULL without memory
 void epoch_free(struct journal *journal, struct epoch *epoch);
+
+// Drops the epoch and all after it, and says why.
+void epoch_reject(struct journal *journal, struct epoch *epoch, int error, const struct error *err);
+
+// Flushes what is committed and written.
+void commit_advance(struct journal *journal);
+
+// A record that was found on the disk.
 struct journal_record *record_add(struct epoch *epoch, const struct place *place, uint32_t payload);
 
 // A flush failed: the kernel says so once, for all writes before it. What is
