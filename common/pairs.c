@@ -146,9 +146,11 @@ static int find_others(const struct paths *paths, const char *pair, struct other
 		return result;
 	others->configs = calloc(count + 1, sizeof(*others->configs));
 	others->users = calloc((count + 1) * VOLUMES_MAX, sizeof(*others->users));
-	if (!others->configs || !others->users)
-		result = fail(err, ENOMEM, "check volumes: out of memory");
-	for (size_t i = 0; !result && i < count; i++) {
+	if (!others->configs || !others->users) {
+		free(names);
+		return fail(err, ENOMEM, "check volumes: out of memory");
+	}
+	for (size_t i = 0; i < count; i++) {
 		struct pair_config *config = &others->configs[i];
 
 		if (!strcmp(names[i], pair) || config_read(path_config(paths, names[i], path), config, NULL) < 0)
@@ -158,7 +160,7 @@ static int find_others(const struct paths *paths, const char *pair, struct other
 			        (struct volume_user){config->name, config->volumes[j].name, config->volumes[j].path};
 	}
 	free(names);
-	return result;
+	return 0;
 }
 
 int pair_check_volumes(const struct paths *paths, const char *pair, const struct config_volume *volumes, unsigned count,

@@ -350,11 +350,14 @@ int listener_open(struct receiver *receiver, const char *text, struct error *err
 void listener_stop(struct listener *listener)
 {
 	struct loop *loop = listener->receiver->loop;
+	struct stranger *stranger, *next;
 
 	listener->stopping = true;
 	clock_cancel(loop_clock(loop), &listener->retry);
-	while (!TAILQ_EMPTY(&listener->strangers))
-		drop(TAILQ_FIRST(&listener->strangers));
+	for (stranger = TAILQ_FIRST(&listener->strangers); stranger; stranger = next) {
+		next = TAILQ_NEXT(stranger, entry);
+		drop(stranger);
+	}
 	if (listener->accepting)
 		loop_cancel(loop, &listener->accept);
 	else

@@ -42,7 +42,9 @@ static void finish(struct promotion *promotion)
 
 static json_t *seconds(int64_t ns)
 {
-	return ns < 0 ? json_null() : json_real((double)(ns / (int64_t)NSEC_PER_MSEC) / 1000);
+	int64_t ms = ns / (int64_t)NSEC_PER_MSEC;
+
+	return ns < 0 ? json_null() : json_real((double)ms / 1000);
 }
 
 // volumes are the agent's, or NULL with a note why not.
