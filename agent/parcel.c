@@ -170,6 +170,8 @@ void parcels_differ(struct source *source, const struct wire_differ *differ)
 {
 	struct parcel *parcel = TAILQ_FIRST(&source->comparing);
 
+	if (!source->capturing.number || differ->epoch != source->capturing.number)
+		return; // of an epoch that was given up
 	if (!parcel || parcel->blocks != differ->block_count) {
 		uplink_lost(source, "the standby answered a comparison that was not asked for");
 		return;

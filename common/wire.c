@@ -161,6 +161,7 @@ size_t wire_put_differ(uint8_t *body, const struct wire_differ *differ)
 {
 	struct writer writer = writer_begin(body);
 
+	write_u64(&writer, differ->epoch);
 	write_u32(&writer, differ->block_count);
 	write_u32(&writer, 0);
 	write_bytes(&writer, differ->bitmap, (differ->block_count + 7) / 8);
@@ -172,6 +173,8 @@ int wire_get_differ(const struct frame *frame, struct wire_differ *differ)
 	struct reader reader = body_of(frame, FRAME_DIFFER, FRAME_DIFFER);
 
 	memset(differ, 0, sizeof(*differ));
+	differ->epoch = read_u63(&reader);
+	reader_demand(&reader, differ->epoch != 0);
 	differ->block_count = read_u32(&reader);
 	reader_demand(&reader, differ->block_count >= 1 && differ->block_count <= COMPARE_BLOCKS_MAX);
 	read_zeroes(&reader, 4);

@@ -153,7 +153,8 @@ struct wire_blocks {
 	uint32_t payload_length;
 };
 
-struct wire_differ { // COMPAREs are answered in their order
+struct wire_differ { // COMPAREs of an epoch are answered in their order
+	uint64_t epoch; // that the COMPARE belonged to: it may be given up by now
 	uint32_t block_count; // as in the COMPARE
 	uint8_t bitmap[(COMPARE_BLOCKS_MAX + 7) / 8]; // bit i: block i of its extents differs
 };

@@ -25,6 +25,7 @@ struct compare {
 	struct sink *sink;
 	struct compare *next;
 	uint64_t session;
+	uint64_t epoch;
 	unsigned volume;
 	uint32_t blocks;
 	unsigned reading;
@@ -85,7 +86,7 @@ static int take_spare(struct sink *sink, struct compare **taken)
 
 static void answer(struct sink *sink, const struct compare *compare)
 {
-	struct wire_differ differ = {.block_count = compare->blocks};
+	struct wire_differ differ = {.epoch = compare->epoch, .block_count = compare->blocks};
 	uint8_t body[WIRE_BODY_MAX];
 	struct error err;
 
@@ -194,6 +195,7 @@ int compare_take(struct sink *sink, const struct wire_blocks *blocks, struct err
 		return error;
 	compare->next = NULL;
 	compare->session = sink->session.number;
+	compare->epoch = sink->session.begin.epoch;
 	compare->volume = blocks->volume;
 	compare->blocks = blocks->raw_length / (uint32_t)BLOCK_SIZE;
 	compare->error = 0;

@@ -162,7 +162,7 @@ static void fill_begin(union body *value)
 
 static void fill_differ(union body *value)
 {
-	value->differ = (struct wire_differ){.block_count = 61, .bitmap = {1, 2, 3, 4, 5, 6, 7, 0x1f}};
+	value->differ = (struct wire_differ){.epoch = 9, .block_count = 61, .bitmap = {1, 2, 3, 4, 5, 6, 7, 0x1f}};
 }
 
 static void fill_end(union body *value)
@@ -380,11 +380,13 @@ static const struct defect defects[] = {
         DEFECT(BEGIN, 18, "\1"),
         DEFECT(BEGIN, 24, NONE), // DIRECT without its full sync
         DEFECT(BEGIN, 47, "\x80"),
-        DEFECT(DIFFER, 0, "\0"),
-        DEFECT(DIFFER, 0, "\x41"),
-        DEFECT(DIFFER, 0, "\xff\xff\xff\xff"),
-        DEFECT(DIFFER, 4, "\1"),
-        DEFECT(DIFFER, 15, "\x20"),
+        DEFECT(DIFFER, 0, "\0"), // epoch 0
+        DEFECT(DIFFER, 7, "\x80"),
+        DEFECT(DIFFER, 8, "\0"),
+        DEFECT(DIFFER, 8, "\x41"),
+        DEFECT(DIFFER, 8, "\xff\xff\xff\xff"),
+        DEFECT(DIFFER, 12, "\1"),
+        DEFECT(DIFFER, 23, "\x20"),
         DEFECT(END, 7, "\x80"),
         DEFECT(END, 15, "\x80"),
         DEFECT(ABORT, 7, "\x80"),
@@ -565,10 +567,13 @@ static void test_differ_sizes(void **state)
 {
 	(void)state;
 	for (uint32_t count = 1; count <= COMPARE_BLOCKS_MAX; count++) {
-		struct wire_differ before = {.block_count = count}, after;
+		struct wire_differ before, after;
 		uint8_t body[WIRE_BODY_MAX];
 		struct frame frame = {.type = FRAME_DIFFER, .payload = body};
 
+		memset(&before, 0, sizeof(before));
+		before.epoch = count;
+		before.block_count = count;
 		for (uint32_t i = 0; i < count; i++)
 			before.bitmap[i / 8] |= (uint8_t)(1U << i % 8);
 		frame.length = (uint32_t)wire_put_differ(body, &before);
