@@ -166,7 +166,8 @@ struct source {
 	struct timer pace;
 	int64_t tokens; // bytes that may be sent now
 	uint64_t tokens_at;
-	struct meter shipped;
+	struct meter shipped; // on the wire
+	struct meter walked; // by a sync, whether it had to travel or not
 	struct position marked_sent, marked; // full sync: asked for, confirmed
 	bool blank[VOLUMES_MAX]; // the standby's volume holds nothing
 

@@ -67,6 +67,18 @@ void meter_tick(struct meter *meter)
 	meter->rate = (meter->rate * 3 + now) / 4;
 }
 
+// A sync that begins anew, or goes on from a mark, is at an earlier place.
+static void tick_walked(struct source *source)
+{
+	uint64_t done, total;
+
+	shipper_sync_progress(source, &done, &total);
+	if (done < source->walked.last)
+		source->walked.last = done;
+	source->walked.total = done;
+	meter_tick(&source->walked);
+}
+
 static void tick(struct timer *timer)
 {
 	struct source *source = container_of(timer, struct source, tick);
@@ -74,6 +86,7 @@ static void tick(struct timer *timer)
 	clock_set(source->clock, timer, clock_now(source->clock) + TICK);
 	meter_tick(&source->changed);
 	meter_tick(&source->shipped);
+	tick_walked(source);
 	parcels_trim(source);
 	regions_tick(source);
 	uplink_tick(source);
@@ -328,6 +341,13 @@ static const char *reason_of(const struct source *source)
 static int64_t eta_of(const struct source *source, const struct source_status *status)
 {
 	uint64_t left = status->bytes_behind;
+
+	// A sync passes holes, and what the standby has already, at no cost: its
+	// own pace says more than the wire.
+	if (status->syncing && status->connected && !source->paused)
+		return source->walked.rate ? (int64_t)((double)(status->sync_total - status->sync_done) /
+		                                       (double)source->walked.rate * 1e9)
+		                           : -1;
 
 	if (!left && !status->lag)
 		return 0;
