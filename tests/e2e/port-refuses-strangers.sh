@@ -88,9 +88,9 @@ same_images data
 daemon_stop b agent
 daemon_stop b receiver
 mv "$work/b/var/lib/stead/identity.pem" "$work/identity.pem"
+lines=$(wc -l <"$work/a/agent.log")
 receiver_start b
 agent_start b
-lines=$(wc -l <"$work/a/agent.log")
 agent_complained() {
 	tail -n "+$((lines + 1))" "$work/a/agent.log" | grep -qi 'key'
 }
