@@ -3,7 +3,7 @@
 # and makes nodes: two roots on one machine are two nodes.
 #
 #   STEAD_BUILD          build directory (default: ./build)
-#   STEAD_AGENT_WRAPPER, STEAD_RECEIVER_WRAPPER   put before the daemon, e.g. valgrind
+#   STEAD_AGENT_WRAPPER, STEAD_RECEIVER_WRAPPER   put before the daemon, e.g. strace -f
 #   STEAD_KEEP=1         leave the working directory behind
 #
 # Exit codes: 0 passed, 77 skipped, else failed.

@@ -85,6 +85,7 @@ wait_in_step
 same_images data
 
 # And a standby whose key is another one: the primary sends it nothing.
+lines=$(wc -l <"$work/a/agent.log")
 daemon_stop b agent
 daemon_stop b receiver
 mv "$work/b/var/lib/stead/identity.pem" "$work/identity.pem"
