@@ -211,7 +211,7 @@ daemon_kill() {
 	end_child KILL "${pid[$1.$2]}"
 }
 
-# An orderly end must be clean: exit 0, also under sanitizers and valgrind.
+# An orderly end must be clean: exit 0, also under sanitizers.
 daemon_stop() {
 	local status
 
