@@ -4,10 +4,11 @@
 #include <stdio.h>
 
 static const char *const state_names[] = {
-        [SOURCE_STATE_WAITING] = "waiting", [SOURCE_STATE_FULL_SYNC] = "full-sync",
-        [SOURCE_STATE_RESYNC] = "resync",   [SOURCE_STATE_REPLICATING] = "replicating",
-        [SOURCE_STATE_PAUSED] = "paused",   [SOURCE_STATE_SPLIT_BRAIN] = "split-brain",
-        [SOURCE_STATE_REFUSED] = "refused", [SOURCE_STATE_DEMOTED] = "demoted",
+        [SOURCE_STATE_WAITING] = "waiting",         [SOURCE_STATE_FULL_SYNC] = "full-sync",
+        [SOURCE_STATE_RESYNC] = "resync",           [SOURCE_STATE_REPLICATING] = "replicating",
+        [SOURCE_STATE_PAUSED] = "paused",           [SOURCE_STATE_DIVERGED] = "diverged",
+        [SOURCE_STATE_SPLIT_BRAIN] = "split-brain", [SOURCE_STATE_REFUSED] = "refused",
+        [SOURCE_STATE_DEMOTED] = "demoted",
 };
 
 // Engine's u64 to ours, where 0 may stand for not known.

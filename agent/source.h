@@ -112,6 +112,7 @@ enum source_state {
 	SOURCE_STATE_RESYNC,
 	SOURCE_STATE_REPLICATING,
 	SOURCE_STATE_PAUSED,
+	SOURCE_STATE_DIVERGED, // the peer was primary before us and may hold writes of its own
 	SOURCE_STATE_SPLIT_BRAIN,
 	SOURCE_STATE_REFUSED,
 	SOURCE_STATE_DEMOTED, // a newer generation exists

@@ -60,7 +60,7 @@ static void redial_later(struct source *source)
 
 	for (unsigned i = 0; i < source->attempts && delay < REDIAL_MAX; i++)
 		delay *= 2;
-	if (delay > REDIAL_MAX || source->verdict == SOURCE_STATE_REFUSED)
+	if (delay > REDIAL_MAX || source->verdict != SOURCE_STATE_REPLICATING)
 		delay = REDIAL_MAX;
 	source->attempts++;
 	// Jitter: many pairs lose the same link at once.
@@ -226,7 +226,8 @@ static void got_welcome(struct source *source, const struct frame *frame)
 		return;
 	case VERDICT_PEER_FENCED:
 		serve(source); // the peer is no primary any more: we are the newest
-		refuse(source, SOURCE_STATE_REFUSED, "the peer is a former primary and needs a resync");
+		refuse(source, SOURCE_STATE_DIVERGED,
+		       "the peer is a former primary and may hold writes of its own: pair it anew as the standby");
 		return;
 	case VERDICT_SPLIT_BRAIN:
 		refuse(source, SOURCE_STATE_SPLIT_BRAIN, "both nodes were promoted: decide which side loses");
