@@ -106,9 +106,8 @@ static void work(struct job *job)
 		inviting->result = invitation_save(paths, &inviting->invitation, &inviting->reason);
 }
 
-static void done(struct job *job)
+static void finish(struct inviting *inviting)
 {
-	struct inviting *inviting = (struct inviting *)job;
 	struct receiver *receiver = inviting->receiver;
 
 	if (inviting->result < 0) {
@@ -122,6 +121,11 @@ static void done(struct job *job)
 	free(inviting);
 	receiver->busy--;
 	receiver_settle(receiver);
+}
+
+static void done(struct job *job)
+{
+	finish((struct inviting *)job);
 }
 
 void invite(struct receiver *receiver, struct control_call *call, json_t *request)
@@ -145,6 +149,6 @@ void invite(struct receiver *receiver, struct control_call *call, json_t *reques
 	receiver->busy++;
 	if (job_start(receiver->loop, &inviting->job) < 0) {
 		work(&inviting->job);
-		done(&inviting->job);
+		finish(inviting);
 	}
 }
