@@ -186,12 +186,13 @@ static uint64_t granule_end(uint64_t block)
 	return (block / GRANULE_BLOCKS + 1) * GRANULE_BLOCKS;
 }
 
-// A granule that is frozen as zero needs no capture once the zeroes are there.
-static struct request *zeroes_in_flight(struct source *source, struct volume *volume, uint64_t block, uint64_t end)
+// A granule that is frozen as zero needs no capture once everything that was in
+// flight in it at the cut has ended well: until then it may yet have to be read.
+static struct request *zeroes_in_flight(struct source *source, struct volume *volume, uint64_t block)
 {
-	uint64_t stop = granule_end(block) < end ? granule_end(block) : end;
+	uint64_t first = block / GRANULE_BLOCKS * GRANULE_BLOCKS;
 
-	return tracker_in_flight(volume, block, stop - block, source->capturing.number);
+	return tracker_in_flight(volume, first, GRANULE_BLOCKS, source->capturing.number);
 }
 
 bool capture_gate(struct source *source, struct request *request)
@@ -220,7 +221,7 @@ bool capture_gate(struct source *source, struct request *request)
 			continue;
 		}
 		if (epoch_zero(epoch, request->volume, block)) {
-			struct request *other = zeroes_in_flight(source, volume, block, end);
+			struct request *other = zeroes_in_flight(source, volume, block);
 
 			if (other) {
 				waiter_add(&other->waiters, &request->waiter);
