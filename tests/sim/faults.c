@@ -116,7 +116,8 @@ static void happen(struct simulation *sim, enum fault fault)
 	                                    "volume-errors",
 	                                    "disk-full",
 	                                    "pause",
-	                                    "limits"};
+	                                    "limits",
+	                                    "blink"};
 
 	trace(sim, "fault %s", names[fault]);
 	switch (fault) {
@@ -162,6 +163,10 @@ static void happen(struct simulation *sim, enum fault fault)
 		break;
 	case FAULT_LIMITS:
 		set_limits(sim);
+		break;
+	case FAULT_BLINK:
+		node_pause(&sim->nodes[0], true);
+		node_pause(&sim->nodes[0], false);
 		break;
 	case FAULT_MAX:
 		break;

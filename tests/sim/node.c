@@ -248,6 +248,7 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	}
 	if (node->index != 0 && !sim->promoted)
 		node_promoted(node);
+	node->fenced = node->fence_durable = node->state.fenced;
 	start_source(node);
 }
 
@@ -509,16 +510,29 @@ void node_promoted(struct node *node)
 	model_rebase(&sim->models[node->index], node->volume_list);
 }
 
-static void init_disk(struct node *node, struct sim_disk *disk, uint64_t size, uint32_t align)
+static void watch_disk(const struct sim_disk *disk, const struct disk_io *io, const char *what, int error)
+{
+	static const char *const ops[] = {"read", "write", "zero", "flush"};
+	const struct node *node = disk->watcher;
+
+	trace(node->sim, "node %u %s %s %" PRIu64 "+%" PRIu64 " flags %u %s%s%s", node->index, disk->name, ops[io->op],
+	      io->offset, io->length, io->flags, what, error ? ": " : "", error ? strerror(-error) : "");
+}
+
+static void init_disk(struct node *node, struct sim_disk *disk, const char *name, uint64_t size, uint32_t align)
 {
 	struct rng *rng = &node->sim->rng;
 
 	sim_disk_init(disk, &node->sim->scheduler, rng, size, align);
+	disk->name = name;
+	disk->watcher = node;
+	if (node->sim->trace)
+		disk->watch = watch_disk;
 	disk->latency_min = rng_scale(rng, 2 * USEC, 500 * USEC);
-	if (rng_chance(rng, 1, 8))
+	if (rng_chance(rng, 1, 6))
 		disk->latency_min = rng_scale(rng, MSEC, 16 * MSEC);
 	disk->latency_max = disk->latency_min * rng_range(rng, 1, 40);
-	disk->stall = rng_chance(rng, 1, 2) ? (unsigned)rng_range(rng, 20, 400) : 0;
+	disk->stall = rng_chance(rng, 1, 2) ? (unsigned)rng_scale(rng, 8, 400) : 0;
 	disk->has_zero = rng_chance(rng, 3, 4);
 	disk->has_unmap = disk->has_zero && rng_chance(rng, 3, 4);
 	disk->tells_holes = rng_chance(rng, 3, 4);
@@ -572,6 +586,7 @@ static void make_state(struct node *node)
 void node_init(struct node *node, struct simulation *sim, unsigned index)
 {
 	const struct plan *plan = &sim->plan;
+	static const char *const names[] = {"volume 0", "volume 1", "volume 2"};
 	uint32_t align = plan->align[index];
 
 	memset(node, 0, sizeof(*node));
@@ -586,13 +601,14 @@ void node_init(struct node *node, struct simulation *sim, unsigned index)
 	node->clock.lateness = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, USEC, 20 * MSEC) : 0;
 	boot(node);
 	for (unsigned v = 0; v < plan->volume_count; v++) {
-		init_disk(node, &node->volumes[v], (plan->volume_bytes[v] + align - 1) / align * align, align);
+		init_disk(node, &node->volumes[v], names[v], (plan->volume_bytes[v] + align - 1) / align * align,
+		          align);
 		node->volume_list[v] = &node->volumes[v];
 	}
-	init_disk(node, &node->state_disk, SLOTS_BYTES, 4096);
-	init_disk(node, &node->journal, plan->journal_bytes, 4096);
-	init_disk(node, &node->spill, plan->spill_bytes, 4096);
-	init_disk(node, &node->intent,
+	init_disk(node, &node->state_disk, "state", SLOTS_BYTES, 4096);
+	init_disk(node, &node->journal, "journal", plan->journal_bytes, 4096);
+	init_disk(node, &node->spill, "spill", plan->spill_bytes, 4096);
+	init_disk(node, &node->intent, "intent",
 	          source_intent_bytes(plan->volume_count, plan->volume_bytes, plan->region_blocks), 4096);
 	node->map_bytes = (source_map_bytes(plan->volume_count, plan->volume_bytes) + PAGE - 1) / PAGE * PAGE;
 	node->map = aligned_alloc(PAGE, node->map_bytes);

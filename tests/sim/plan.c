@@ -60,6 +60,16 @@ static void draw_workload(struct plan *plan, struct rng *rng)
 	plan->weights[6] = rng_chance(rng, 1, 2) ? (unsigned)rng_below(rng, 4) : 0;
 }
 
+// A full sync that takes seconds, so that its marks matter.
+static void draw_slow_sync(struct plan *plan, struct rng *rng)
+{
+	plan->bandwidth = rng_scale(rng, 16 << 10, 64 << 10);
+	plan->has_content = true;
+	plan->faults[FAULT_POWER_STANDBY] = 3;
+	plan->faults_max = (unsigned)rng_range(rng, 2, 8);
+	plan->fault_gap = rng_range(rng, 1, 3) * SEC;
+}
+
 static void draw_faults(struct plan *plan, struct rng *rng)
 {
 	static const unsigned often[FAULT_MAX] = {
@@ -68,25 +78,28 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 	        [FAULT_SLOW] = 2,
 	        [FAULT_CRASH_PRIMARY] = 2,
 	        [FAULT_CRASH_STANDBY] = 3,
-	        [FAULT_POWER_PRIMARY] = 1,
+	        [FAULT_POWER_PRIMARY] = 3,
 	        [FAULT_POWER_STANDBY] = 3,
 	        [FAULT_RESTART_PRIMARY] = 1,
 	        [FAULT_REBOOT_PRIMARY] = 1,
 	        [FAULT_RESTART_STANDBY] = 1,
 	        [FAULT_PAUSE] = 1,
 	        [FAULT_LIMITS] = 1,
+	        [FAULT_BLINK] = 2,
 	};
 
 	// Spread over about as long as the requests take.
 	plan->faults_max = (unsigned)rng_scale(rng, 3, 50);
 	plan->fault_gap = plan->requests * plan->think_max / 3 / plan->clients / plan->faults_max + MSEC;
-	plan->probe = (unsigned)rng_range(rng, 1, 6);
-	plan->probe_steps = (unsigned)rng_scale(rng, 40, 1000);
+	plan->probe = (unsigned)rng_scale(rng, 1, 16);
+	plan->probe_steps = (unsigned)rng_scale(rng, 50, 2000);
 	plan->faults_early = rng_chance(rng, 1, 5);
 	if (rng_chance(rng, 1, 8))
 		return; // nothing goes wrong
 	for (unsigned i = 0; i < FAULT_MAX; i++)
 		plan->faults[i] = rng_chance(rng, 1, 2) ? often[i] : 0;
+	if (plan->faults_early && rng_chance(rng, 1, 2))
+		draw_slow_sync(plan, rng);
 	if (rng_chance(rng, 1, 8))
 		plan->faults[FAULT_VOLUME_ERRORS] = 2;
 	if (rng_chance(rng, 1, 8))

@@ -268,6 +268,12 @@ static void unlink_io(struct sim_io *pending)
 	*link = pending->next;
 }
 
+static void tell(const struct sim_io *pending, const char *what)
+{
+	if (pending->disk->watch)
+		pending->disk->watch(pending->disk, pending->io, what, pending->error);
+}
+
 static void finish(struct sim_io *pending)
 {
 	struct sim_disk *disk = pending->disk;
@@ -287,6 +293,7 @@ static void finish(struct sim_io *pending)
 	disk->writes += writes(io);
 	disk->flushes += io->op == DISK_FLUSH;
 	unlink_io(pending);
+	tell(pending, "ends");
 	free(pending);
 	io->done(io, error);
 }
@@ -306,6 +313,7 @@ static void advance(struct event *event)
 	} else if (!pending->error || (pending->error == -EIO && rng_chance(disk->rng, 1, 2))) {
 		write_part(pending, pending->part);
 	}
+	tell(pending, "happens");
 	pending->part++;
 	scheduler_add(disk->scheduler, event, pending->gaps[pending->part]);
 }
@@ -377,6 +385,7 @@ static void submit(struct disk *base, struct disk_io *io)
 		latency -= pending->gaps[i];
 	}
 	pending->gaps[pending->parts] = latency;
+	tell(pending, "begins");
 	scheduler_add(disk->scheduler, &pending->event, pending->gaps[0]);
 }
 

@@ -36,6 +36,11 @@ struct sim_disk {
 
 	uint64_t errors; // injected so far
 
+	// Told of each operation's submit, parts and completion; may be NULL.
+	void (*watch)(const struct sim_disk *disk, const struct disk_io *io, const char *what, int error);
+	const void *watcher;
+	const char *name;
+
 	// what the caller did against the rules; NULL: nothing
 	const char *misused;
 

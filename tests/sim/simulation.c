@@ -121,7 +121,7 @@ static void check_disks(struct simulation *sim)
 	for (unsigned i = 0; i < 2; i++) {
 		struct node *node = &sim->nodes[i];
 		struct sim_disk *all[MODEL_VOLUMES + 4] = {&node->state_disk, &node->journal, &node->spill,
-		                                                &node->intent};
+		                                           &node->intent};
 
 		for (unsigned v = 0; v < sim->plan.volume_count; v++)
 			all[4 + v] = &node->volumes[v];

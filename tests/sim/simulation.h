@@ -28,6 +28,7 @@ enum fault {
 	FAULT_DISK_FULL,
 	FAULT_PAUSE,
 	FAULT_LIMITS,
+	FAULT_BLINK, // paused and resumed at once: an epoch is given up
 	FAULT_MAX,
 };
 
