@@ -90,7 +90,7 @@ static int may_promote(struct sink *sink, bool force, struct error *err)
 	}
 	if (!force && session->stage == SESSION_OPEN &&
 	    (session->held || clock_now(sink->clock) - sink->heard < ALIVE_WITHIN))
-		return fail(err, EPERM, "a primary at %s is alive and connected; demote it first or use --force",
+		return fail(err, EPERM, "a primary at %s is alive and connected; stop it first or use --force",
 		            session->channel->peer);
 	return 0;
 }
