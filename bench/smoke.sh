@@ -1,0 +1,30 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Every measurement runs to its end, and what it writes is a file of results
+# that has a sensible figure of each side. The figures themselves do not matter.
+. "$(dirname "$0")/../tests/e2e/lib.sh"
+requires jq fio openssl cmp numfmt
+
+# results_have MEASUREMENT SIDES METRICS
+results_have() {
+	local file
+	file=$(echo "$work/results/$1"-*.json)
+	[ -s "$file" ] || fail "no file of results of $1"
+	jq -e --argjson sides "$2" --argjson metrics "$3" '
+		(.samples | length > 0) and .options.runs == 1 and .machine.cpus > 0 and (.began | fromdate > 0) and
+		([.summary[].side] | unique | contains($sides)) and
+		all(.summary[] | .[$metrics[]]; .median > 0 and .min <= .median and .median <= .max)' "$file" >/dev/null ||
+		fail "results of $1: $(jq -c .summary "$file")"
+	"$here/../../bench/run" --show "$file" | grep -q '^  stead' || fail "no table of $1"
+}
+
+run() {
+	"$top/bench/run" "$@" --build "$build" --out "$work/results" --runs 1 --seconds 1 --size 16M >"$work/bench.log" 2>&1 ||
+		fail "bench/run $*: $(cat "$work/bench.log")"
+}
+
+run foreground --cases randwrite-4k-qd32
+results_have foreground '["raw", "stead-disconnected", "stead-replicating"]' '["iops", "p99_us"]'
+run fullsync --cases half-zero
+results_have fullsync '["stead"]' '["mb_per_second", "wire_mb", "cpu_s_per_gb"]'
+! "$top/bench/run" nothing >/dev/null 2>&1 || fail "an unknown measurement is taken"
