@@ -86,7 +86,7 @@ wait "$pid" || fail "--watch: exit code $? after ctrl-C"
 exec 4<&-
 
 # colours and 80 columns on a terminal, with the longest name
-if command -v script >/dev/null; then
+if command -v script >/dev/null && script -qec true /dev/null </dev/null >/dev/null 2>&1; then
 	kill "${daemons[0]}"
 	wait "${daemons[0]}" 2>/dev/null
 	daemon agent <<-END
