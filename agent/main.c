@@ -4,31 +4,11 @@
 #include "pair.h"
 
 #include "common/daemon.h"
-#include "common/keys.h"
 #include "common/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-static const struct daemon_program program = {
-        .name = "stead-agent",
-        .help = "Usage: stead-agent [--root DIR]\n"
-                "\n"
-                "Serves and replicates the volumes of the pairs that this node is the primary\n"
-                "of. Stays in the foreground. It listens on unix sockets only; use `stead` to\n"
-                "talk to it.\n"
-                "\n"
-                "  --root DIR  configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
-                "              sockets in DIR/run/stead (default /)\n"
-                "  --help      this text\n"
-                "  --version   the version\n"
-                "\n"
-                "SIGHUP reloads the configuration, SIGTERM stops in order.\n",
-};
 
 struct main_state {
 	struct agent agent;
@@ -67,11 +47,22 @@ static void control_stopped(void *user)
 	agent_settle(&state->agent);
 }
 
+static void stop_others(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t count)
+{
+	struct agent *agent = user;
+	struct pair *pair, *next;
+
+	for (pair = TAILQ_FIRST(&agent->pairs); pair; pair = next) {
+		next = pair_next(pair);
+		if (pair_find(agent, pair_name(pair)) == pair && !config_listed(names, count, pair_name(pair)))
+			pair_stop(pair, NULL, NULL);
+	}
+}
+
 static void on_stop(void *user)
 {
 	struct main_state *state = user;
 	struct agent *agent = &state->agent;
-	struct pair *pair, *next;
 
 	if (agent->stopping)
 		return;
@@ -79,11 +70,7 @@ static void on_stop(void *user)
 	daemon_notify("STOPPING=1");
 	log_event(LOG_LEVEL_INFO, "agent-stopping", NULL);
 	joins_abort(agent);
-	for (pair = TAILQ_FIRST(&agent->pairs); pair; pair = next) {
-		next = pair_next(pair);
-		if (pair_find(agent, pair_name(pair)) == pair)
-			pair_stop(pair, NULL, NULL);
-	}
+	stop_others(agent, NULL, 0);
 	control_stop(agent->control, control_stopped, state);
 }
 
@@ -95,39 +82,21 @@ static void on_reload(void *user)
 		(void)agent_reload(&state->agent);
 }
 
-static bool listed(char (*names)[NAME_MAX_LENGTH + 1], size_t count, const char *name)
+static bool take_up(void *user, const char *name)
 {
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(names[i], name))
-			return true;
-	return false;
+	struct agent *agent = user;
+	struct pair *pair = pair_find(agent, name);
+
+	if (pair)
+		pair_reload(pair);
+	return pair || pair_start(agent, name);
 }
 
 size_t agent_reload(struct agent *agent)
 {
-	char(*names)[NAME_MAX_LENGTH + 1] = NULL;
-	struct pair *pair, *next;
-	struct error err;
-	size_t count = 0;
+	static const struct daemon_pairs pairs = {stop_others, take_up};
 
-	if (config_list(agent->paths.configs, &names, &count, &err) < 0) {
-		log_event(LOG_LEVEL_ERROR, "reload-failed", "reason=%s", err.text);
-		return 0;
-	}
-	for (pair = TAILQ_FIRST(&agent->pairs); pair; pair = next) {
-		next = pair_next(pair);
-		if (pair_find(agent, pair_name(pair)) == pair && !listed(names, count, pair_name(pair)))
-			pair_stop(pair, NULL, NULL);
-	}
-	for (size_t i = 0; i < count; i++) {
-		pair = pair_find(agent, names[i]);
-		if (pair)
-			pair_reload(pair);
-		else if (!pair_start(agent, names[i]))
-			log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", names[i], "out of memory");
-	}
-	free(names);
-	return count;
+	return daemon_reload(&agent->paths, &pairs, agent);
 }
 
 // Tells a process crash, which the map survives, from a power failure.
@@ -159,20 +128,17 @@ static int read_boot(struct id *boot, struct error *err)
 	return digits == 32 ? 0 : fail(err, EINVAL, "read %s: it is no boot id", path);
 }
 
-static int set_up(struct main_state *state, struct error *err)
+static int set_up(void *user, const char *listen, struct error *err)
 {
+	struct main_state *state = user;
 	struct agent *agent = &state->agent;
-	struct keys *keys;
 
+	(void)listen;
 	TAILQ_INIT(&agent->pairs);
 	TAILQ_INIT(&agent->joins);
 	if (read_boot(&agent->boot, err) < 0)
 		return -EIO;
-	keys = keys_load(agent->paths.state, err);
-	if (!keys)
-		return -EIO;
-	agent->tls = tls_context_new(keys, err);
-	keys_free(keys);
+	agent->tls = daemon_tls(&agent->paths, err);
 	if (!agent->tls)
 		return -EIO;
 	agent->loop = loop_new(err);
@@ -187,18 +153,25 @@ static int set_up(struct main_state *state, struct error *err)
 	return control_new(agent->loop, agent->paths.agent_socket, agent_control, agent, &agent->control, err);
 }
 
-static void signals_gone(void *user)
+static struct loop *begin(void *user)
 {
-	quit(user);
+	struct main_state *state = user;
+	struct agent *agent = &state->agent;
+	size_t pairs = agent_reload(agent);
+
+	log_event(LOG_LEVEL_INFO, "agent-started", "version=%s root=%s pairs=%zu", STEAD_VERSION,
+	          agent->paths.root[0] ? agent->paths.root : "/", pairs);
+	return agent->loop;
 }
 
-static void tear_down(struct main_state *state)
+static void tear_down(void *user)
 {
+	struct main_state *state = user;
 	struct agent *agent = &state->agent;
 
 	// Only after a set-up that failed: else it was stopped and is freed.
 	if (state->signals && !state->signals_stopping) {
-		daemon_signals_stop(state->signals, signals_gone, state);
+		daemon_signals_stop(state->signals, quit, state);
 		(void)loop_run(agent->loop);
 	}
 	control_free(agent->control);
@@ -207,39 +180,29 @@ static void tear_down(struct main_state *state)
 	tls_context_free(agent->tls);
 }
 
+static const struct daemon_program program = {
+        .name = "stead-agent",
+        .stopped = "agent-stopped",
+        .set_up = set_up,
+        .begin = begin,
+        .tear_down = tear_down,
+        .help = "Usage: stead-agent [--root DIR]\n"
+                "\n"
+                "Serves and replicates the volumes of the pairs that this node is the primary\n"
+                "of. Stays in the foreground. It listens on unix sockets only; use `stead` to\n"
+                "talk to it.\n"
+                "\n"
+                "  --root DIR  configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
+                "              sockets in DIR/run/stead (default /)\n"
+                "  --help      this text\n"
+                "  --version   the version\n"
+                "\n"
+                "SIGHUP reloads the configuration, SIGTERM stops in order.\n",
+};
+
 int main(int argc, char **argv)
 {
 	struct main_state state = {0};
-	struct daemon_options options;
-	struct error err;
-	int status, lock = -1, result;
 
-	if (!daemon_parse(argc, argv, &program, &options, &status))
-		return status;
-	daemon_block_signals();
-	result = paths_init(&state.agent.paths, options.root, &err);
-	if (!result)
-		result = paths_make(&state.agent.paths, &err);
-	if (!result)
-		lock = result = daemon_lock(&state.agent.paths, &program, &err);
-	if (result >= 0)
-		result = set_up(&state, &err);
-	if (!result) {
-		size_t pairs = agent_reload(&state.agent);
-
-		log_event(LOG_LEVEL_INFO, "agent-started", "version=%s root=%s pairs=%zu", STEAD_VERSION,
-		          state.agent.paths.root[0] ? state.agent.paths.root : "/", pairs);
-		daemon_notify("READY=1");
-		result = loop_run(state.agent.loop);
-		if (result < 0)
-			fail(&err, -result, "run the event loop: %s", strerror(-result));
-	}
-	if (result < 0)
-		fprintf(stderr, "%s: %s\n", program.name, err.text);
-	else
-		log_event(LOG_LEVEL_INFO, "agent-stopped", NULL);
-	tear_down(&state);
-	if (lock >= 0)
-		close(lock);
-	return result < 0;
+	return daemon_main(argc, argv, &program, &state.agent.paths, &state);
 }

@@ -61,6 +61,8 @@ int config_write(const char *file, const struct pair_config *config, struct erro
 // are passed over.
 int config_list(const char *directory, char (**names)[NAME_MAX_LENGTH + 1], size_t *count, struct error *err);
 
+bool config_listed(char (*names)[NAME_MAX_LENGTH + 1], size_t count, const char *name);
+
 const char *export_name(enum export_kind kind);
 
 // 0, -EOPNOTSUPP for what this version cannot do, -EINVAL for what is none.

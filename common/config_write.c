@@ -118,3 +118,11 @@ int config_list(const char *directory, char (**names)[NAME_MAX_LENGTH + 1], size
 		qsort(*names, *count, sizeof(**names), compare_names);
 	return 0;
 }
+
+bool config_listed(char (*names)[NAME_MAX_LENGTH + 1], size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}

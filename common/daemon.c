@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon.h"
 
+#include "keys.h"
 #include "lock.h"
+#include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +19,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-bool daemon_parse(int argc, char **argv, const struct daemon_program *program, struct daemon_options *options,
-                  int *status)
+struct options {
+	const char *root;
+	const char *listen;
+};
+
+// False when the program is to end with *status.
+static bool parse(int argc, char **argv, const struct daemon_program *program, struct options *options, int *status)
 {
 	static const struct option longs[] = {
 	        {"root", required_argument, NULL, 'r'},
@@ -29,7 +36,7 @@ bool daemon_parse(int argc, char **argv, const struct daemon_program *program, s
 	};
 	int option;
 
-	*options = (struct daemon_options){"/", program->listen};
+	*options = (struct options){"/", program->listen};
 	*status = 2;
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
@@ -66,7 +73,9 @@ bool daemon_parse(int argc, char **argv, const struct daemon_program *program, s
 	return true;
 }
 
-int daemon_lock(const struct paths *paths, const struct daemon_program *program, struct error *err)
+// The descriptor, or -EBUSY with the reason when another daemon of the name runs
+// on this root.
+static int lock_root(const struct paths *paths, const struct daemon_program *program, struct error *err)
 {
 	char path[PATHS_MAX + 64];
 	int fd, result;
@@ -91,13 +100,82 @@ static void our_signals(sigset_t *set)
 	sigaddset(set, SIGHUP);
 }
 
-void daemon_block_signals(void)
+// Before any thread is started: signals are read, not caught.
+static void block_signals(void)
 {
 	sigset_t set;
 
 	our_signals(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+}
+
+static int run(const struct daemon_program *program, void *user, struct error *err)
+{
+	struct loop *loop = program->begin(user);
+	int result;
+
+	daemon_notify("READY=1");
+	result = loop_run(loop);
+	if (result < 0)
+		return fail(err, -result, "run the event loop: %s", strerror(-result));
+	log_event(LOG_LEVEL_INFO, program->stopped, NULL);
+	return 0;
+}
+
+int daemon_main(int argc, char **argv, const struct daemon_program *program, struct paths *paths, void *user)
+{
+	struct options options;
+	struct error err;
+	int status, lock = -1, result;
+
+	if (!parse(argc, argv, program, &options, &status))
+		return status;
+	block_signals();
+	result = paths_init(paths, options.root, &err);
+	if (!result)
+		result = paths_make(paths, &err);
+	if (!result)
+		lock = result = lock_root(paths, program, &err);
+	if (lock >= 0) {
+		result = program->set_up(user, options.listen, &err);
+		if (!result)
+			result = run(program, user, &err);
+	}
+	if (result < 0)
+		fprintf(stderr, "%s: %s\n", program->name, err.text);
+	if (lock >= 0) {
+		program->tear_down(user);
+		close(lock);
+	}
+	return result < 0;
+}
+
+struct tls_context *daemon_tls(const struct paths *paths, struct error *err)
+{
+	struct keys *keys = keys_load(paths->state, err);
+	struct tls_context *tls = keys ? tls_context_new(keys, err) : NULL;
+
+	keys_free(keys);
+	return tls;
+}
+
+size_t daemon_reload(const struct paths *paths, const struct daemon_pairs *pairs, void *user)
+{
+	char(*names)[NAME_MAX_LENGTH + 1] = NULL;
+	struct error err;
+	size_t count = 0;
+
+	if (config_list(paths->configs, &names, &count, &err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "reload-failed", "reason=%s", err.text);
+		return 0;
+	}
+	pairs->stop_others(user, names, count);
+	for (size_t i = 0; i < count; i++)
+		if (!pairs->take_up(user, names[i]))
+			log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", names[i], "out of memory");
+	free(names);
+	return count;
 }
 
 struct daemon_signals {

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the two daemons have in common: options, one of each for a root,
-// signals, and telling systemd.
+// What the two daemons have in common: the way from main() to the loop, one
+// daemon of each kind for a root, signals, the pairs that are configured, and
+// telling systemd.
 #ifndef STEAD_DAEMON_H
 #define STEAD_DAEMON_H
 
+#include "config.h"
 #include "loop.h"
 #include "paths.h"
+#include "tls.h"
 
 #include <stdbool.h>
 
@@ -13,23 +16,35 @@ struct daemon_program {
 	const char *name; // stead-agent
 	const char *help; // for --help
 	const char *listen; // default of --listen; NULL: there is no such option
+	const char *stopped; // the event that is the last
+
+	// Opens what the daemon serves with. 0 or -errno with the reason.
+	int (*set_up)(void *user, const char *listen, struct error *err);
+
+	// Takes the pairs up and says that it runs: the loop to run.
+	struct loop *(*begin)(void *user);
+
+	// After the loop, and after a set_up() that failed half-way.
+	void (*tear_down)(void *user);
 };
 
-struct daemon_options {
-	const char *root;
-	const char *listen;
+// All of main(). The paths are made before set_up(). Returns the exit code:
+// 0, 1 when it could not run, 2 for wrong usage.
+int daemon_main(int argc, char **argv, const struct daemon_program *program, struct paths *paths, void *user);
+
+// For TLS with this node's own key.
+struct tls_context *daemon_tls(const struct paths *paths, struct error *err);
+
+// stop_others() stops every pair that is run and not named; take_up() starts
+// one, or loads it again when it is run, and is false without memory.
+struct daemon_pairs {
+	void (*stop_others)(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t count);
+	bool (*take_up)(void *user, const char *name);
 };
 
-// False when the program is to end with *status.
-bool daemon_parse(int argc, char **argv, const struct daemon_program *program, struct daemon_options *options,
-                  int *status);
-
-// Opens DIR/run/stead/NAME.lock; the descriptor, or -EBUSY with the reason when
-// another daemon of the name runs on this root.
-int daemon_lock(const struct paths *paths, const struct daemon_program *program, struct error *err);
-
-// To be called before any thread is started: signals are read, not caught.
-void daemon_block_signals(void);
+// Runs what is configured, and that alone. Returns the number of pairs
+// configured; 0 too where that cannot be told, and then nothing changes.
+size_t daemon_reload(const struct paths *paths, const struct daemon_pairs *pairs, void *user);
 
 struct daemon_signals;
 

@@ -3,31 +3,9 @@
 #include "standby.h"
 
 #include "common/daemon.h"
-#include "common/keys.h"
 #include "common/log.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-static const struct daemon_program program = {
-        .name = "stead-receiver",
-        .listen = NET_LISTEN_DEFAULT,
-        .help = "Usage: stead-receiver [--root DIR] [--listen ADDR]\n"
-                "\n"
-                "Takes what the primaries of this node's standby volumes send, makes it\n"
-                "durable and applies it. Stays in the foreground; use `stead` to talk to it.\n"
-                "\n"
-                "  --root DIR     configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
-                "                 sockets in DIR/run/stead (default /)\n"
-                "  --listen ADDR  HOST:PORT or [IPV6]:PORT to listen on (default [::]:7420)\n"
-                "  --help         this text\n"
-                "  --version      the version\n"
-                "\n"
-                "SIGHUP reloads the configuration, SIGTERM stops in order.\n",
-};
 
 struct main_state {
 	struct receiver receiver;
@@ -75,11 +53,23 @@ static void control_stopped(void *user)
 	receiver_settle(&state->receiver);
 }
 
+static void stop_others(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t count)
+{
+	struct receiver *receiver = user;
+	struct standby *standby, *next;
+
+	for (standby = TAILQ_FIRST(&receiver->standbys); standby; standby = next) {
+		next = standby_next(standby);
+		if (standby_find(receiver, standby_name(standby)) == standby &&
+		    !config_listed(names, count, standby_name(standby)))
+			standby_stop(standby, NULL, NULL);
+	}
+}
+
 static void on_stop(void *user)
 {
 	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
-	struct standby *standby, *next;
 
 	if (receiver->stopping)
 		return;
@@ -87,11 +77,7 @@ static void on_stop(void *user)
 	daemon_notify("STOPPING=1");
 	log_event(LOG_LEVEL_INFO, "receiver-stopping", NULL);
 	joinings_abort(receiver);
-	for (standby = TAILQ_FIRST(&receiver->standbys); standby; standby = next) {
-		next = standby_next(standby);
-		if (standby_find(receiver, standby_name(standby)) == standby)
-			standby_stop(standby, NULL, NULL);
-	}
+	stop_others(receiver, NULL, 0);
 	control_stop(receiver->control, control_stopped, state);
 	listener_stop(receiver->listener);
 }
@@ -104,55 +90,33 @@ static void on_reload(void *user)
 		(void)receiver_reload(&state->receiver);
 }
 
-static bool listed(char (*names)[NAME_MAX_LENGTH + 1], size_t count, const char *name)
+static bool take_up(void *user, const char *name)
 {
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(names[i], name))
-			return true;
-	return false;
+	struct receiver *receiver = user;
+	struct standby *standby = standby_find(receiver, name);
+
+	if (standby)
+		standby_reload(standby);
+	return standby || standby_start(receiver, name);
 }
 
 size_t receiver_reload(struct receiver *receiver)
 {
-	char(*names)[NAME_MAX_LENGTH + 1] = NULL;
-	struct standby *standby, *next;
-	struct error err;
-	size_t count = 0;
+	static const struct daemon_pairs pairs = {stop_others, take_up};
 
-	if (config_list(receiver->paths.configs, &names, &count, &err) < 0) {
-		log_event(LOG_LEVEL_ERROR, "reload-failed", "reason=%s", err.text);
-		return 0;
-	}
-	for (standby = TAILQ_FIRST(&receiver->standbys); standby; standby = next) {
-		next = standby_next(standby);
-		if (standby_find(receiver, standby_name(standby)) == standby &&
-		    !listed(names, count, standby_name(standby)))
-			standby_stop(standby, NULL, NULL);
-	}
-	for (size_t i = 0; i < count; i++) {
-		standby = standby_find(receiver, names[i]);
-		if (standby)
-			standby_reload(standby);
-		else if (!standby_start(receiver, names[i]))
-			log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", names[i], "out of memory");
-	}
-	free(names);
-	return count;
+	return daemon_reload(&receiver->paths, &pairs, receiver);
 }
 
-static int set_up(struct main_state *state, const char *listen, struct error *err)
+static int set_up(void *user, const char *listen, struct error *err)
 {
+	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
-	struct keys *keys = keys_load(receiver->paths.state, err);
 	int result;
 
 	TAILQ_INIT(&receiver->standbys);
 	TAILQ_INIT(&receiver->joinings);
 	TAILQ_INIT(&receiver->fences);
-	if (!keys)
-		return -EIO;
-	receiver->tls = tls_context_new(keys, err);
-	keys_free(keys);
+	receiver->tls = daemon_tls(&receiver->paths, err);
 	if (!receiver->tls)
 		return -EIO;
 	receiver->loop = loop_new(err);
@@ -173,9 +137,22 @@ static int set_up(struct main_state *state, const char *listen, struct error *er
 	return result;
 }
 
-// Also after a set-up that failed half-way.
-static void tear_down(struct main_state *state)
+static struct loop *begin(void *user)
 {
+	struct main_state *state = user;
+	struct receiver *receiver = &state->receiver;
+	char listen[NET_ADDRESS_MAX];
+	size_t pairs = receiver_reload(receiver);
+
+	net_format(&receiver->listen, listen);
+	log_event(LOG_LEVEL_INFO, "receiver-started", "version=%s root=%s listen=%s pairs=%zu", STEAD_VERSION,
+	          receiver->paths.root[0] ? receiver->paths.root : "/", listen, pairs);
+	return receiver->loop;
+}
+
+static void tear_down(void *user)
+{
+	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
 
 	if (state->signals && !state->signals_stopping) {
@@ -189,41 +166,30 @@ static void tear_down(struct main_state *state)
 	tls_context_free(receiver->tls);
 }
 
+static const struct daemon_program program = {
+        .name = "stead-receiver",
+        .listen = NET_LISTEN_DEFAULT,
+        .stopped = "receiver-stopped",
+        .set_up = set_up,
+        .begin = begin,
+        .tear_down = tear_down,
+        .help = "Usage: stead-receiver [--root DIR] [--listen ADDR]\n"
+                "\n"
+                "Takes what the primaries of this node's standby volumes send, makes it\n"
+                "durable and applies it. Stays in the foreground; use `stead` to talk to it.\n"
+                "\n"
+                "  --root DIR     configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
+                "                 sockets in DIR/run/stead (default /)\n"
+                "  --listen ADDR  HOST:PORT or [IPV6]:PORT to listen on (default [::]:7420)\n"
+                "  --help         this text\n"
+                "  --version      the version\n"
+                "\n"
+                "SIGHUP reloads the configuration, SIGTERM stops in order.\n",
+};
+
 int main(int argc, char **argv)
 {
 	struct main_state state = {0};
-	struct daemon_options options;
-	struct error err;
-	int status, lock = -1, result;
 
-	if (!daemon_parse(argc, argv, &program, &options, &status))
-		return status;
-	daemon_block_signals();
-	result = paths_init(&state.receiver.paths, options.root, &err);
-	if (!result)
-		result = paths_make(&state.receiver.paths, &err);
-	if (!result)
-		lock = result = daemon_lock(&state.receiver.paths, &program, &err);
-	if (result >= 0)
-		result = set_up(&state, options.listen, &err);
-	if (!result) {
-		char listen[NET_ADDRESS_MAX];
-		size_t pairs = receiver_reload(&state.receiver);
-
-		net_format(&state.receiver.listen, listen);
-		log_event(LOG_LEVEL_INFO, "receiver-started", "version=%s root=%s listen=%s pairs=%zu", STEAD_VERSION,
-		          state.receiver.paths.root[0] ? state.receiver.paths.root : "/", listen, pairs);
-		daemon_notify("READY=1");
-		result = loop_run(state.receiver.loop);
-		if (result < 0)
-			fail(&err, -result, "run the event loop: %s", strerror(-result));
-	}
-	if (result < 0)
-		fprintf(stderr, "%s: %s\n", program.name, err.text);
-	else
-		log_event(LOG_LEVEL_INFO, "receiver-stopped", NULL);
-	tear_down(&state);
-	if (lock >= 0)
-		close(lock);
-	return result < 0;
+	return daemon_main(argc, argv, &program, &state.receiver.paths, &state);
 }
