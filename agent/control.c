@@ -2,9 +2,8 @@
 #include "agent.h"
 #include "pair.h"
 
-#include "common/job.h"
-#include "common/log.h"
 #include "common/pairs.h"
+#include "common/removal.h"
 #include "common/request.h"
 
 #include <errno.h>
@@ -140,64 +139,30 @@ static void start(struct agent *agent, struct control_call *call, json_t *reques
 
 // -- pair-remove --
 
-struct removal {
-	struct job job; // first
-	struct agent *agent;
-	struct control_call *call;
-	char name[NAME_MAX_LENGTH + 1];
-	int result;
-	struct error reason;
-};
-
-static void erase_work(struct job *job)
+static void removed(void *user)
 {
-	struct removal *removal = (struct removal *)job;
+	struct agent *agent = user;
 
-	removal->result = pair_erase(&removal->agent->paths, removal->name, &removal->reason);
-}
-
-static void erase_done(struct job *job)
-{
-	struct removal *removal = (struct removal *)job;
-	struct agent *agent = removal->agent;
-
-	if (!removal->result)
-		log_event(LOG_LEVEL_INFO, "pair-removed", "pair=%s", removal->name);
-	answer(removal->call, removal->result, &removal->reason);
-	free(removal);
 	agent->busy--;
 	agent_settle(agent);
 }
 
-static void stopped_for_removal(void *user)
-{
-	struct removal *removal = user;
-
-	removal->job.work = erase_work;
-	removal->job.done = erase_done;
-	if (job_start(removal->agent->loop, &removal->job) < 0) {
-		erase_work(&removal->job);
-		erase_done(&removal->job);
-	}
-}
-
 static void remove_pair(struct agent *agent, struct control_call *call, json_t *request)
 {
+	const struct removal_plan plan = {
+	        .loop = agent->loop, .paths = &agent->paths, .call = call, .over = removed, .user = agent};
 	struct pair *pair = find(agent, call, request);
 	struct removal *removal;
 
 	if (!pair)
 		return;
-	removal = calloc(1, sizeof(*removal));
+	removal = removal_new(&plan, pair_name(pair));
 	if (!removal) {
 		control_refuse(call, "remove the pair: out of memory");
 		return;
 	}
 	agent->busy++;
-	removal->agent = agent;
-	removal->call = call;
-	strcpy(removal->name, pair_name(pair));
-	pair_stop(pair, stopped_for_removal, removal);
+	pair_stop(pair, removal_start, removal);
 }
 
 void agent_control(void *user, struct control_call *call, const char *command, json_t *request)

@@ -3,13 +3,11 @@
 #include "receiver.h"
 #include "standby.h"
 
-#include "common/job.h"
-#include "common/log.h"
 #include "common/pairs.h"
+#include "common/removal.h"
 #include "common/request.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 // A pair that is run here, by the request's name; else the call is answered.
@@ -48,69 +46,34 @@ static void status(struct receiver *receiver, struct control_call *call, json_t 
 
 // -- pair-remove --
 
-struct removal {
-	struct job job; // first
-	struct receiver *receiver;
-	struct control_call *call;
-	char name[NAME_MAX_LENGTH + 1];
-	int result;
-	struct error reason;
-};
-
-static void erase_work(struct job *job)
+static void removed(void *user)
 {
-	struct removal *removal = (struct removal *)job;
+	struct receiver *receiver = user;
 
-	removal->result = pair_erase(&removal->receiver->paths, removal->name, &removal->reason);
-	if (!removal->result)
-		removal->result = invitation_remove(&removal->receiver->paths, removal->name, &removal->reason);
-}
-
-static void erase_done(struct job *job)
-{
-	struct removal *removal = (struct removal *)job;
-	struct receiver *receiver = removal->receiver;
-
-	if (removal->result < 0) {
-		control_refuse(removal->call, removal->reason.text);
-	} else {
-		log_event(LOG_LEVEL_INFO, "pair-removed", "pair=%s", removal->name);
-		control_reply(removal->call, json_pack("{s:s}", "pair", removal->name));
-	}
-	free(removal);
 	receiver->busy--;
 	receiver_settle(receiver);
 }
 
-static void stopped_for_removal(void *user)
-{
-	struct removal *removal = user;
-
-	removal->job.work = erase_work;
-	removal->job.done = erase_done;
-	if (job_start(removal->receiver->loop, &removal->job) < 0) {
-		erase_work(&removal->job);
-		erase_done(&removal->job);
-	}
-}
-
 static void remove_pair(struct receiver *receiver, struct control_call *call, json_t *request)
 {
+	const struct removal_plan plan = {.loop = receiver->loop,
+	                                  .paths = &receiver->paths,
+	                                  .call = call,
+	                                  .erase_more = invitation_remove,
+	                                  .over = removed,
+	                                  .user = receiver};
 	struct standby *standby = find(receiver, call, request);
 	struct removal *removal;
 
 	if (!standby)
 		return;
-	removal = calloc(1, sizeof(*removal));
+	removal = removal_new(&plan, standby_name(standby));
 	if (!removal) {
 		control_refuse(call, "remove the pair: out of memory");
 		return;
 	}
 	receiver->busy++;
-	removal->receiver = receiver;
-	removal->call = call;
-	strcpy(removal->name, standby_name(standby));
-	standby_stop(standby, stopped_for_removal, removal);
+	standby_stop(standby, removal_start, removal);
 }
 
 static void promote_pair(struct receiver *receiver, struct control_call *call, json_t *request)
