@@ -4,7 +4,6 @@
 #include "common/file_disk.h"
 #include "common/pairs.h"
 #include "common/slots.h"
-#include "common/state_file.h"
 #include "source.h"
 
 #include <errno.h>
@@ -15,24 +14,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int open_volumes(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
-{
-	static const struct file_disk_options options = {.exclusive = true, .lock = true};
-	uint64_t bytes[VOLUMES_MAX];
-	int result;
-
-	for (unsigned i = 0; i < files->state.volume_count; i++)
-		bytes[i] = files->state.volumes[i].bytes;
-	result = pair_check_volumes(paths, files->config.name, files->config.volumes, files->state.volume_count, bytes,
-	                            true, err);
-	for (unsigned i = 0; !result && i < files->state.volume_count; i++) {
-		files->volumes[i] = file_disk_open(loop, files->config.volumes[i].path, &options, err);
-		if (!files->volumes[i])
-			result = -errno;
-	}
-	return result;
-}
 
 // Allocated as a whole: a write to a mapped page for which the disk has no
 // space would be a signal and not an error.
@@ -153,23 +134,13 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 
 	memset(files, 0, sizeof(*files));
 	files->lock = files->map_fd = -1;
-	config_init(&files->config);
-	snprintf(files->config.name, sizeof(files->config.name), "%s", pair);
-
-	// Whose pair it is can be known even when its configuration is bad; and
-	// when the state is bad, one of the two daemons must speak of it.
-	result = state_file_read(path_pair_file(paths, pair, FILE_STATE, path), &files->state, NULL);
-	if (!result ? files->state.role != ROLE_PRIMARY : access(path_pair_file(paths, pair, FILE_MAP, path), F_OK) < 0)
-		return -EREMOTE;
-	result = pair_load(paths, pair, &files->config, &files->state, err);
+	result = pair_open(paths, pair, ROLE_PRIMARY, &files->config, &files->state, err);
 	if (result < 0)
 		return result;
-	files->lock = pair_lock(paths, pair, err);
-	if (files->lock < 0)
-		return files->lock;
+	files->lock = result;
 	if (files->state.fenced)
 		return 0;
-	result = open_volumes(loop, paths, files, err);
+	result = pair_open_volumes(loop, paths, &files->config, &files->state, files->volumes, err);
 	if (!result)
 		result = open_map(paths, boot, files, err);
 	if (!result)

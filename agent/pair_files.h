@@ -25,9 +25,9 @@ struct pair_files {
 	bool serve; // the order to serve was left by a promotion
 };
 
-// Both block. open: 0 (a fenced pair has only its lock and state open), -EREMOTE when the state says that this node is not the
-// primary, or -errno with the reason; then nothing is open, but config and
-// state hold what could be read. clean: the map is complete.
+// Blocks. 0 (a fenced pair has only its lock open), -EREMOTE when the state says
+// that this node is not the primary, or -errno with the reason; then nothing is
+// open, but config and state hold what could be read.
 int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot,
                     struct pair_files *files, struct error *err);
 
@@ -38,6 +38,8 @@ int pair_files_opened(const struct pair_files *files, struct error *err);
 // Takes the space that a pair with this state needs, while it is being made: a
 // full disk is then known before its peer is. Blocks.
 int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err);
+
+// Blocks. clean: the map is complete.
 void pair_files_close(struct pair_files *files, bool clean);
 
 #endif

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pairs.h"
 
+#include "file_disk.h"
 #include "lock.h"
 #include "state_file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -54,6 +56,44 @@ int pair_load(const struct paths *paths, const char *pair, struct pair_config *c
 	if (!result)
 		result = order_volumes(file, config, state, err);
 	return result;
+}
+
+int pair_lock(const struct paths *paths, const char *pair, struct error *err)
+{
+	char path[PATHS_MAX];
+	int fd = open(path_pair_file(paths, pair, FILE_LOCK, path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), result;
+
+	if (fd < 0)
+		return fail(err, errno, "open %s: %s", path, strerror(errno));
+	if (lock_file(fd) == 0)
+		return fd;
+	result = fail(err, EBUSY, "pair %s is run by another daemon: %s is locked", pair, path);
+	close(fd);
+	return result;
+}
+
+// Whose pair it is can be known even when its configuration is bad; and when the
+// state is bad, one of the two daemons must speak of it.
+static bool is_of(const struct paths *paths, const char *pair, enum role role, struct pair_state *state)
+{
+	char path[PATHS_MAX];
+
+	if (state_file_read(path_pair_file(paths, pair, FILE_STATE, path), state, NULL) == 0)
+		return state->role == role;
+	return (access(path_pair_file(paths, pair, FILE_MAP, path), F_OK) == 0) == (role == ROLE_PRIMARY);
+}
+
+int pair_open(const struct paths *paths, const char *pair, enum role role, struct pair_config *config,
+              struct pair_state *state, struct error *err)
+{
+	int result;
+
+	config_init(config);
+	snprintf(config->name, sizeof(config->name), "%s", pair);
+	if (!is_of(paths, pair, role, state))
+		return -EREMOTE;
+	result = pair_load(paths, pair, config, state, err);
+	return result < 0 ? result : pair_lock(paths, pair, err);
 }
 
 static int clear_directory(const char *path, struct error *err)
@@ -115,20 +155,6 @@ int pair_erase(const struct paths *paths, const char *pair, struct error *err)
 	return result;
 }
 
-int pair_lock(const struct paths *paths, const char *pair, struct error *err)
-{
-	char path[PATHS_MAX];
-	int fd = open(path_pair_file(paths, pair, FILE_LOCK, path), O_RDWR | O_CREAT | O_CLOEXEC, 0600), result;
-
-	if (fd < 0)
-		return fail(err, errno, "open %s: %s", path, strerror(errno));
-	if (lock_file(fd) == 0)
-		return fd;
-	result = fail(err, EBUSY, "pair %s is run by another daemon: %s is locked", pair, path);
-	close(fd);
-	return result;
-}
-
 struct others {
 	struct pair_config *configs;
 	struct volume_user *users;
@@ -182,5 +208,23 @@ int pair_check_volumes(const struct paths *paths, const char *pair, const struct
 	}
 	free(others.users);
 	free(others.configs);
+	return result;
+}
+
+int pair_open_volumes(struct loop *loop, const struct paths *paths, const struct pair_config *config,
+                      const struct pair_state *state, struct disk *volumes[VOLUMES_MAX], struct error *err)
+{
+	static const struct file_disk_options options = {.exclusive = true, .lock = true};
+	uint64_t bytes[VOLUMES_MAX];
+	int result;
+
+	for (unsigned i = 0; i < state->volume_count; i++)
+		bytes[i] = state->volumes[i].bytes;
+	result = pair_check_volumes(paths, config->name, config->volumes, state->volume_count, bytes, true, err);
+	for (unsigned i = 0; !result && i < state->volume_count; i++) {
+		volumes[i] = file_disk_open(loop, config->volumes[i].path, &options, err);
+		if (!volumes[i])
+			result = -errno;
+	}
 	return result;
 }

@@ -162,6 +162,43 @@ static void test_lock(void **test)
 	assert_int_equal(pair_erase(&paths, "db", &err), 0);
 }
 
+static int open_as(enum role role)
+{
+	struct pair_config config;
+	struct pair_state state = {0};
+	int result = pair_open(&paths, "db", role, &config, &state, &err);
+
+	assert_string_equal(config.name, "db");
+	if (result >= 0)
+		close(result);
+	return result >= 0 ? 0 : result;
+}
+
+// Of the two daemons exactly one speaks of a pair, also when its state is bad.
+static void test_opened_by_its_daemon(void **test)
+{
+	struct pair_config config;
+	struct pair_state state;
+	char path[PATHS_MAX];
+	int lock;
+
+	(void)test;
+	make_pair("db", &config, &state);
+	assert_int_equal(open_as(ROLE_PRIMARY), 0);
+	assert_int_equal(open_as(ROLE_STANDBY), -EREMOTE);
+	lock = pair_lock(&paths, "db", &err);
+	assert_int_equal(open_as(ROLE_PRIMARY), -EBUSY);
+	close(lock);
+
+	assert_int_equal(truncate(path_pair_file(&paths, "db", FILE_STATE, path), 0), 0);
+	assert_int_equal(open_as(ROLE_PRIMARY), -EREMOTE);
+	assert_int_equal(open_as(ROLE_STANDBY), -EILSEQ);
+	close(open(path_pair_file(&paths, "db", FILE_MAP, path), O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(open_as(ROLE_PRIMARY), -EILSEQ);
+	assert_int_equal(open_as(ROLE_STANDBY), -EREMOTE);
+	assert_int_equal(pair_erase(&paths, "db", &err), 0);
+}
+
 static void test_volumes_of_other_pairs(void **test)
 {
 	struct pair_config config, wanted;
@@ -235,9 +272,13 @@ static int teardown(void **test)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_made_loaded_erased),       cmocka_unit_test(test_leftovers_are_cleared),
-	        cmocka_unit_test(test_volumes_follow_the_state), cmocka_unit_test(test_lock),
-	        cmocka_unit_test(test_volumes_of_other_pairs),   cmocka_unit_test(test_state_survives_a_changed_byte),
+	        cmocka_unit_test(test_made_loaded_erased),
+	        cmocka_unit_test(test_leftovers_are_cleared),
+	        cmocka_unit_test(test_volumes_follow_the_state),
+	        cmocka_unit_test(test_lock),
+	        cmocka_unit_test(test_opened_by_its_daemon),
+	        cmocka_unit_test(test_volumes_of_other_pairs),
+	        cmocka_unit_test(test_state_survives_a_changed_byte),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown) != 0;
