@@ -80,7 +80,6 @@ struct connection {
 // connection_advance() is called then. NULL and -ENOMEM: not even one buffer.
 struct slot *connection_take_slot(struct connection *connection, size_t data_size, int *error);
 void connection_give_slot(struct slot *slot);
-void connection_give_data(struct slot *slot);
 
 // Takes the pending request up. False: it waits.
 bool connection_start_pending(struct connection *connection);

@@ -38,7 +38,7 @@ struct slot *connection_take_slot(struct connection *connection, size_t data_siz
 	return slot;
 }
 
-void connection_give_data(struct slot *slot)
+static void give_data(struct slot *slot)
 {
 	struct connection *connection = slot->connection;
 
@@ -51,7 +51,7 @@ void connection_give_data(struct slot *slot)
 
 void connection_give_slot(struct slot *slot)
 {
-	connection_give_data(slot);
+	give_data(slot);
 	slot->next = slot->connection->free;
 	slot->connection->free = slot;
 }
@@ -61,7 +61,7 @@ static void answer(struct slot *slot, int error)
 	bool carries = slot->nbd.command == NBD_CMD_READ && !error;
 
 	if (!carries)
-		connection_give_data(slot);
+		give_data(slot);
 	slot->header_length = nbd_put_reply(&slot->connection->nbd, &slot->nbd, error, slot->header);
 	slot->reply_length = carries ? slot->nbd.length : 0;
 	connection_reply(slot);

@@ -177,7 +177,7 @@ struct source {
 	char peer[80];
 	struct timer redial;
 	unsigned attempts;
-	uint64_t heard, greeted;
+	uint64_t heard;
 	struct note_list notes; // small messages that a channel still has
 	uint64_t durable, applied; // of the standby; 0: not known
 	int64_t recovery_point;
@@ -258,6 +258,5 @@ void uplink_send(struct source *source, enum frame_type type, const void *body, 
 
 // source.c
 uint64_t source_lag(struct source *source); // ns
-void meter_tick(struct meter *meter);
 
 #endif

@@ -59,7 +59,7 @@ void source_tell(struct source *source, enum source_event event, uint64_t epoch,
 		source->config.event(source->config.user, event, epoch, text);
 }
 
-void meter_tick(struct meter *meter)
+static void meter_tick(struct meter *meter)
 {
 	uint64_t now = meter->total - meter->last;
 

@@ -383,7 +383,7 @@ static void opened(void *user, struct channel *channel)
 	channel->user = source;
 	source->channel = channel;
 	source->session = SESSION_GREETING;
-	source->heard = source->greeted = clock_now(source->clock);
+	source->heard = clock_now(source->clock);
 	greet(source);
 }
 

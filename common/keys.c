@@ -86,31 +86,6 @@ void fingerprint_text(const uint8_t fingerprint[FINGERPRINT_BYTES], char text[FI
 	hex(fingerprint, FINGERPRINT_BYTES, text);
 }
 
-static int nibble(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-int fingerprint_parse(const char *text, uint8_t fingerprint[FINGERPRINT_BYTES])
-{
-	if (strnlen(text, FINGERPRINT_TEXT_MAX) != FINGERPRINT_TEXT_MAX - 1)
-		return -EINVAL;
-	for (size_t i = 0; i < FINGERPRINT_BYTES; i++) {
-		int high = nibble(text[2 * i]), low = nibble(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return -EINVAL;
-		fingerprint[i] = (uint8_t)(high << 4 | low);
-	}
-	return 0;
-}
-
 // The title line for a body.
 static void make_title(const char *body, size_t length, char *title)
 {

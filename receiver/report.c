@@ -20,10 +20,11 @@ int64_t sink_recovery_age(const struct sink_status *sink, int64_t wall)
 	return age > 0 ? age : 0;
 }
 
+// What a disaster of the primary now would lose, estimated: ns or UNKNOWN.
 // While heartbeats come the primary's own word is the best there is. Once they
 // stay away it may have written ever since, so all of the silence is added.
 // After a restart nothing was heard: the age of the newest point bounds it.
-int64_t sink_lag(const struct sink_status *sink, uint64_t now, int64_t wall)
+static int64_t sink_lag(const struct sink_status *sink, uint64_t now, int64_t wall)
 {
 	uint64_t silence, lag;
 

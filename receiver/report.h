@@ -15,9 +15,7 @@
 void report_sink(const struct pair_config *config, const struct sink_status *sink, struct clock *clock,
                  struct rpo_watch *watch, struct pair_status *status);
 
-// Estimates, ns or UNKNOWN: what a disaster of the primary now would lose, and
-// how old the newest recovery point is.
-int64_t sink_lag(const struct sink_status *sink, uint64_t now, int64_t wall);
+// How old the newest recovery point is, estimated: ns or UNKNOWN.
 int64_t sink_recovery_age(const struct sink_status *sink, int64_t wall);
 
 #endif

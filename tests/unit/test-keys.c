@@ -133,7 +133,6 @@ static void test_fingerprint(void **state)
 	struct place *place = *state;
 	struct keys *keys = keys_load(place->directory, NULL);
 	char command[512], text[FINGERPRINT_TEXT_MAX], other[FINGERPRINT_TEXT_MAX] = "";
-	uint8_t back[FINGERPRINT_BYTES];
 	FILE *pipe;
 
 	assert_non_null(keys);
@@ -148,18 +147,6 @@ static void test_fingerprint(void **state)
 		;
 	pclose(pipe);
 	assert_string_equal(text, other);
-
-	assert_int_equal(fingerprint_parse(text, back), 0);
-	assert_memory_equal(back, keys_fingerprint(keys), FINGERPRINT_BYTES);
-	text[10] = 'g';
-	assert_int_equal(fingerprint_parse(text, back), -EINVAL);
-	assert_int_equal(fingerprint_parse("", back), -EINVAL);
-	assert_int_equal(fingerprint_parse("00", back), -EINVAL);
-	assert_int_equal(fingerprint_parse("00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff0", back),
-	                 -EINVAL);
-	assert_int_equal(fingerprint_parse("00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff", back),
-	                 0);
-	assert_int_equal(back[31], 0xff);
 	keys_free(keys);
 }
 
