@@ -88,6 +88,8 @@ static int make_pages(struct intent *intent)
 
 	intent->page_count = (unsigned)(intent_bytes(config->volume_count, config->blocks, config->region_blocks) /
 	                                (2 * SLOT_BYTES));
+	if (!intent->page_count)
+		return -EINVAL; // no volume
 	intent->pages = calloc(intent->page_count, sizeof(*intent->pages));
 	intent->load_slots = aligned_alloc(SLOT_BYTES, (size_t)2 * SLOT_BYTES);
 	if (!intent->pages || !intent->load_slots)
