@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The configuration of one pair: the INI file etc/stead/pairs/PAIR.conf, which
-// `pair` writes and people edit. docs/operations.md has every key.
+// pairing writes and people edit. docs/operations.md has every key.
 #ifndef STEAD_CONFIG_H
 #define STEAD_CONFIG_H
 

@@ -2,8 +2,8 @@
 // Where everything lies, below --root: two roots on one machine are two nodes.
 //
 //   DIR/etc/stead/pairs/PAIR.conf
-//   DIR/var/lib/stead/               the node's own: key, certificate, invitations
-//   DIR/var/lib/stead/pairs/PAIR/    state.slots map spill journal lock serve
+//   DIR/var/lib/stead/               the node's own: identity.pem, invitations
+//   DIR/var/lib/stead/pairs/PAIR/    state.slots map intent spill journal lock serve
 //   DIR/run/stead/                   agent.sock receiver.sock PAIR-NAME.sock PAIR-NAME
 #ifndef STEAD_PATHS_H
 #define STEAD_PATHS_H
