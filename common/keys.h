@@ -37,7 +37,4 @@ int fingerprint_of(X509 *certificate, uint8_t fingerprint[FINGERPRINT_BYTES]);
 
 void fingerprint_text(const uint8_t fingerprint[FINGERPRINT_BYTES], char text[FINGERPRINT_TEXT_MAX]);
 
-// Hexadecimal, either case. 0 or -EINVAL.
-int fingerprint_parse(const char *text, uint8_t fingerprint[FINGERPRINT_BYTES]);
-
 #endif
