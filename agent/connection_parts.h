@@ -58,7 +58,7 @@ struct connection {
 
 	struct nbd_request pending; // read, but waits for a slot or memory
 	bool has_pending;
-	bool stalled; // take_slot() found none
+	bool stalled; // connection_take_slot() found none
 	struct buffer_waiter waiter;
 
 	struct slot *free;
