@@ -12,8 +12,8 @@
 
 struct main_state {
 	struct agent agent;
-	struct daemon_signals *signals;
-	bool control_stopped, signals_stopping;
+	struct daemon *daemon;
+	bool control_stopped;
 };
 
 static struct main_state *state_of(struct agent *agent)
@@ -21,22 +21,13 @@ static struct main_state *state_of(struct agent *agent)
 	return (struct main_state *)agent;
 }
 
-static void quit(void *user)
-{
-	struct main_state *state = user;
-
-	loop_quit(state->agent.loop);
-}
-
 void agent_settle(struct agent *agent)
 {
 	struct main_state *state = state_of(agent);
 
-	if (!agent->stopping || !state->control_stopped || state->signals_stopping || !TAILQ_EMPTY(&agent->pairs) ||
-	    !TAILQ_EMPTY(&agent->joins) || agent->busy)
-		return;
-	state->signals_stopping = true;
-	daemon_signals_stop(state->signals, quit, state);
+	if (agent->stopping && state->control_stopped && TAILQ_EMPTY(&agent->pairs) && TAILQ_EMPTY(&agent->joins) &&
+	    !agent->busy)
+		daemon_end(state->daemon);
 }
 
 static void control_stopped(void *user)
@@ -128,12 +119,14 @@ static int read_boot(struct id *boot, struct error *err)
 	return digits == 32 ? 0 : fail(err, EINVAL, "read %s: it is no boot id", path);
 }
 
-static int set_up(void *user, const char *listen, struct error *err)
+static int set_up(void *user, struct daemon *daemon, const char *listen, struct error *err)
 {
 	struct main_state *state = user;
 	struct agent *agent = &state->agent;
 
 	(void)listen;
+	state->daemon = daemon;
+	agent->loop = daemon_loop(daemon);
 	TAILQ_INIT(&agent->pairs);
 	TAILQ_INIT(&agent->joins);
 	if (read_boot(&agent->boot, err) < 0)
@@ -141,19 +134,13 @@ static int set_up(void *user, const char *listen, struct error *err)
 	agent->tls = daemon_tls(&agent->paths, err);
 	if (!agent->tls)
 		return -EIO;
-	agent->loop = loop_new(err);
-	if (!agent->loop)
-		return -EIO;
 	agent->buffers = buffers_new(agent->loop, EXPORT_MEMORY);
 	if (!agent->buffers)
 		return fail(err, ENOMEM, "allocate buffers: out of memory");
-	state->signals = daemon_signals_new(agent->loop, on_stop, on_reload, state, err);
-	if (!state->signals)
-		return -EIO;
 	return control_new(agent->loop, agent->paths.agent_socket, agent_control, agent, &agent->control, err);
 }
 
-static struct loop *begin(void *user)
+static void begin(void *user)
 {
 	struct main_state *state = user;
 	struct agent *agent = &state->agent;
@@ -161,7 +148,6 @@ static struct loop *begin(void *user)
 
 	log_event(LOG_LEVEL_INFO, "agent-started", "version=%s root=%s pairs=%zu", STEAD_VERSION,
 	          agent->paths.root[0] ? agent->paths.root : "/", pairs);
-	return agent->loop;
 }
 
 static void tear_down(void *user)
@@ -169,14 +155,8 @@ static void tear_down(void *user)
 	struct main_state *state = user;
 	struct agent *agent = &state->agent;
 
-	// Only after a set-up that failed: else it was stopped and is freed.
-	if (state->signals && !state->signals_stopping) {
-		daemon_signals_stop(state->signals, quit, state);
-		(void)loop_run(agent->loop);
-	}
 	control_free(agent->control);
 	buffers_free(agent->buffers);
-	loop_free(agent->loop);
 	tls_context_free(agent->tls);
 }
 
@@ -185,6 +165,8 @@ static const struct daemon_program program = {
         .stopped = "agent-stopped",
         .set_up = set_up,
         .begin = begin,
+        .reload = on_reload,
+        .stop = on_stop,
         .tear_down = tear_down,
         .help = "Usage: stead-agent [--root DIR]\n"
                 "\n"

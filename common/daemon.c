@@ -110,21 +110,96 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static int run(const struct daemon_program *program, void *user, struct error *err)
+struct daemon {
+	struct op op; // first: reads signals
+	const struct daemon_program *program;
+	void *user;
+	struct loop *loop;
+	int fd; // -1: no signals are read
+	struct signalfd_siginfo info;
+	bool ending;
+};
+
+static void next_signal(struct daemon *daemon)
 {
-	struct loop *loop = program->begin(user);
+	io_uring_prep_read(loop_sqe(daemon->loop, &daemon->op), daemon->fd, &daemon->info, sizeof(daemon->info), 0);
+}
+
+static void signalled(struct op *op, int result, unsigned flags)
+{
+	struct daemon *daemon = (struct daemon *)op;
+
+	(void)flags;
+	if (daemon->ending) {
+		close(daemon->fd);
+		daemon->fd = -1;
+		loop_quit(daemon->loop);
+		return;
+	}
+	next_signal(daemon);
+	if (result != (int)sizeof(daemon->info))
+		return;
+	if (daemon->info.ssi_signo == SIGHUP)
+		daemon->program->reload(daemon->user);
+	else
+		daemon->program->stop(daemon->user);
+}
+
+static int start(struct daemon *daemon, struct error *err)
+{
+	sigset_t set;
+
+	daemon->loop = loop_new(err);
+	if (!daemon->loop)
+		return -EIO;
+	our_signals(&set);
+	daemon->fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (daemon->fd < 0)
+		return fail(err, errno, "listen for signals: %s", strerror(errno));
+	next_signal(daemon);
+	return 0;
+}
+
+struct loop *daemon_loop(const struct daemon *daemon)
+{
+	return daemon->loop;
+}
+
+void daemon_end(struct daemon *daemon)
+{
+	if (daemon->ending)
+		return;
+	daemon->ending = true;
+	loop_cancel(daemon->loop, &daemon->op);
+}
+
+static int run(struct daemon *daemon, struct error *err)
+{
 	int result;
 
+	daemon->program->begin(daemon->user);
 	daemon_notify("READY=1");
-	result = loop_run(loop);
+	result = loop_run(daemon->loop);
 	if (result < 0)
 		return fail(err, -result, "run the event loop: %s", strerror(-result));
-	log_event(LOG_LEVEL_INFO, program->stopped, NULL);
+	log_event(LOG_LEVEL_INFO, daemon->program->stopped, NULL);
 	return 0;
+}
+
+// Whatever it came to: after a stop in order nothing is left to end.
+static void finish(struct daemon *daemon)
+{
+	if (daemon->fd >= 0) {
+		daemon_end(daemon);
+		(void)loop_run(daemon->loop);
+	}
+	daemon->program->tear_down(daemon->user);
+	loop_free(daemon->loop);
 }
 
 int daemon_main(int argc, char **argv, const struct daemon_program *program, struct paths *paths, void *user)
 {
+	struct daemon daemon = {.op = {signalled}, .program = program, .user = user, .fd = -1};
 	struct options options;
 	struct error err;
 	int status, lock = -1, result;
@@ -138,14 +213,16 @@ int daemon_main(int argc, char **argv, const struct daemon_program *program, str
 	if (!result)
 		lock = result = lock_root(paths, program, &err);
 	if (lock >= 0) {
-		result = program->set_up(user, options.listen, &err);
+		result = start(&daemon, &err);
 		if (!result)
-			result = run(program, user, &err);
+			result = program->set_up(user, &daemon, options.listen, &err);
+		if (!result)
+			result = run(&daemon, &err);
 	}
 	if (result < 0)
 		fprintf(stderr, "%s: %s\n", program->name, err.text);
 	if (lock >= 0) {
-		program->tear_down(user);
+		finish(&daemon);
 		close(lock);
 	}
 	return result < 0;
@@ -176,77 +253,6 @@ size_t daemon_reload(const struct paths *paths, const struct daemon_pairs *pairs
 			log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", names[i], "out of memory");
 	free(names);
 	return count;
-}
-
-struct daemon_signals {
-	struct op op; // first
-	struct loop *loop;
-	int fd;
-	struct signalfd_siginfo info;
-	void (*stop)(void *user);
-	void (*reload)(void *user);
-	void *user;
-	void (*stopped)(void *user);
-	void *stopped_user;
-};
-
-static void listen_for(struct daemon_signals *signals)
-{
-	io_uring_prep_read(loop_sqe(signals->loop, &signals->op), signals->fd, &signals->info, sizeof(signals->info),
-	                   0);
-}
-
-static void signalled(struct op *op, int result, unsigned flags)
-{
-	struct daemon_signals *signals = (struct daemon_signals *)op;
-
-	(void)flags;
-	if (signals->stopped) {
-		void (*stopped)(void *user) = signals->stopped;
-		void *user = signals->stopped_user;
-
-		close(signals->fd);
-		free(signals);
-		stopped(user);
-		return;
-	}
-	listen_for(signals);
-	if (result != (int)sizeof(signals->info))
-		return;
-	if (signals->info.ssi_signo == SIGHUP)
-		signals->reload(signals->user);
-	else
-		signals->stop(signals->user);
-}
-
-struct daemon_signals *daemon_signals_new(struct loop *loop, void (*stop)(void *user), void (*reload)(void *user),
-                                          void *user, struct error *err)
-{
-	struct daemon_signals *signals = malloc(sizeof(*signals));
-	sigset_t set;
-
-	if (!signals) {
-		fail(err, ENOMEM, "listen for signals: out of memory");
-		return NULL;
-	}
-	our_signals(&set);
-	*signals =
-	        (struct daemon_signals){.op = {signalled}, .loop = loop, .stop = stop, .reload = reload, .user = user};
-	signals->fd = signalfd(-1, &set, SFD_CLOEXEC);
-	if (signals->fd < 0) {
-		fail(err, errno, "listen for signals: %s", strerror(errno));
-		free(signals);
-		return NULL;
-	}
-	listen_for(signals);
-	return signals;
-}
-
-void daemon_signals_stop(struct daemon_signals *signals, void (*stopped)(void *user), void *user)
-{
-	signals->stopped = stopped;
-	signals->stopped_user = user;
-	loop_cancel(signals->loop, &signals->op);
 }
 
 void daemon_notify(const char *text)

@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+struct daemon;
+
 struct daemon_program {
 	const char *name; // stead-agent
 	const char *help; // for --help
@@ -19,10 +21,13 @@ struct daemon_program {
 	const char *stopped; // the event that is the last
 
 	// Opens what the daemon serves with. 0 or -errno with the reason.
-	int (*set_up)(void *user, const char *listen, struct error *err);
+	int (*set_up)(void *user, struct daemon *daemon, const char *listen, struct error *err);
 
-	// Takes the pairs up and says that it runs: the loop to run.
-	struct loop *(*begin)(void *user);
+	// Takes the pairs up and says that it runs.
+	void (*begin)(void *user);
+
+	void (*reload)(void *user); // on SIGHUP
+	void (*stop)(void *user); // on SIGTERM and SIGINT: leads to daemon_end()
 
 	// After the loop, and after a set_up() that failed half-way.
 	void (*tear_down)(void *user);
@@ -31,6 +36,12 @@ struct daemon_program {
 // All of main(). The paths are made before set_up(). Returns the exit code:
 // 0, 1 when it could not run, 2 for wrong usage.
 int daemon_main(int argc, char **argv, const struct daemon_program *program, struct paths *paths, void *user);
+
+// Valid until tear_down() has returned.
+struct loop *daemon_loop(const struct daemon *daemon);
+
+// Nothing is under way any more: the loop ends. Further calls do nothing.
+void daemon_end(struct daemon *daemon);
 
 // For TLS with this node's own key.
 struct tls_context *daemon_tls(const struct paths *paths, struct error *err);
@@ -45,15 +56,6 @@ struct daemon_pairs {
 // Runs what is configured, and that alone. Returns the number of pairs
 // configured; 0 too where that cannot be told, and then nothing changes.
 size_t daemon_reload(const struct paths *paths, const struct daemon_pairs *pairs, void *user);
-
-struct daemon_signals;
-
-// stop() on SIGTERM and SIGINT, reload() on SIGHUP, on the loop's thread.
-struct daemon_signals *daemon_signals_new(struct loop *loop, void (*stop)(void *user), void (*reload)(void *user),
-                                          void *user, struct error *err);
-
-// Calls stopped() when nothing of it is under way and it is freed.
-void daemon_signals_stop(struct daemon_signals *signals, void (*stopped)(void *user), void *user);
 
 // READY=1 and the like, where systemd asked for it.
 void daemon_notify(const char *text);

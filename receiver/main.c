@@ -9,16 +9,9 @@
 
 struct main_state {
 	struct receiver receiver;
-	struct daemon_signals *signals;
-	bool control_stopped, links_stopping, links_stopped, signals_stopping;
+	struct daemon *daemon;
+	bool control_stopped, links_stopping, links_stopped;
 };
-
-static void quit(void *user)
-{
-	struct main_state *state = user;
-
-	loop_quit(state->receiver.loop);
-}
 
 static void links_stopped(void *user)
 {
@@ -39,9 +32,8 @@ void receiver_settle(struct receiver *receiver)
 	if (!state->links_stopping) {
 		state->links_stopping = true;
 		links_stop(receiver->links, links_stopped, state);
-	} else if (state->links_stopped && state->control_stopped && !state->signals_stopping) {
-		state->signals_stopping = true;
-		daemon_signals_stop(state->signals, quit, state);
+	} else if (state->links_stopped && state->control_stopped) {
+		daemon_end(state->daemon);
 	}
 }
 
@@ -107,27 +99,23 @@ size_t receiver_reload(struct receiver *receiver)
 	return daemon_reload(&receiver->paths, &pairs, receiver);
 }
 
-static int set_up(void *user, const char *listen, struct error *err)
+static int set_up(void *user, struct daemon *daemon, const char *listen, struct error *err)
 {
 	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
 	int result;
 
+	state->daemon = daemon;
+	receiver->loop = daemon_loop(daemon);
 	TAILQ_INIT(&receiver->standbys);
 	TAILQ_INIT(&receiver->joinings);
 	TAILQ_INIT(&receiver->fences);
 	receiver->tls = daemon_tls(&receiver->paths, err);
 	if (!receiver->tls)
 		return -EIO;
-	receiver->loop = loop_new(err);
-	if (!receiver->loop)
-		return -EIO;
 	receiver->links = links_new(receiver->loop, receiver->tls);
 	if (!receiver->links)
 		return fail(err, ENOMEM, "listen: out of memory");
-	state->signals = daemon_signals_new(receiver->loop, on_stop, on_reload, state, err);
-	if (!state->signals)
-		return -EIO;
 	result = listener_open(receiver, listen, err);
 	if (!result)
 		result = control_new(receiver->loop, receiver->paths.receiver_socket, receiver_control, receiver,
@@ -137,7 +125,7 @@ static int set_up(void *user, const char *listen, struct error *err)
 	return result;
 }
 
-static struct loop *begin(void *user)
+static void begin(void *user)
 {
 	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
@@ -147,7 +135,6 @@ static struct loop *begin(void *user)
 	net_format(&receiver->listen, listen);
 	log_event(LOG_LEVEL_INFO, "receiver-started", "version=%s root=%s listen=%s pairs=%zu", STEAD_VERSION,
 	          receiver->paths.root[0] ? receiver->paths.root : "/", listen, pairs);
-	return receiver->loop;
 }
 
 static void tear_down(void *user)
@@ -155,14 +142,10 @@ static void tear_down(void *user)
 	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
 
-	if (state->signals && !state->signals_stopping) {
-		daemon_signals_stop(state->signals, quit, state);
-		while (state->signals && loop_run(receiver->loop) == 0 && receiver->listener)
-			;
-	}
+	while (receiver->listener && loop_run(receiver->loop) == 0)
+		;
 	control_free(receiver->control);
 	links_free(receiver->links);
-	loop_free(receiver->loop);
 	tls_context_free(receiver->tls);
 }
 
@@ -172,6 +155,8 @@ static const struct daemon_program program = {
         .stopped = "receiver-stopped",
         .set_up = set_up,
         .begin = begin,
+        .reload = on_reload,
+        .stop = on_stop,
         .tear_down = tear_down,
         .help = "Usage: stead-receiver [--root DIR] [--listen ADDR]\n"
                 "\n"
