@@ -118,7 +118,7 @@ static bool volumes_equal(const struct source *source, const struct wire_hello *
 	if (peer->volume_count != source->volume_count)
 		return false;
 	for (unsigned i = 0; i < source->volume_count; i++)
-		if (strcmp(peer->volumes[i].name, source->state.volumes[i].name) ||
+		if (strcmp(peer->volumes[i].name, source->state.volumes[i].name) != 0 ||
 		    peer->volumes[i].bytes != source->state.volumes[i].bytes)
 			return false;
 	return true;

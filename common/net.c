@@ -17,8 +17,11 @@ static int bad_address(struct error *err, const char *text, const char *cause)
 {
 	char shown[101] = "";
 
-	for (size_t i = 0; text[i] && i < sizeof(shown) - 1; i++)
-		shown[i] = text[i] >= ' ' && text[i] != 0x7f ? text[i] : '?'; // the message stays one line
+	for (size_t i = 0; text[i] && i < sizeof(shown) - 1; i++) {
+		shown[i] = text[i];
+		if (text[i] < ' ' || text[i] == 0x7f)
+			shown[i] = '?'; // the message stays one line
+	}
 	return fail(err, EINVAL, "bad address \"%s\": %s; right is HOST:PORT or [IPV6]:PORT", shown, cause);
 }
 
