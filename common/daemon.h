@@ -29,7 +29,8 @@ struct daemon_program {
 	void (*reload)(void *user); // on SIGHUP
 	void (*stop)(void *user); // on SIGTERM and SIGINT: leads to daemon_end()
 
-	// After the loop, and after a set_up() that failed half-way.
+	// Always: after the loop, after a set_up() that failed half-way, and
+	// where it did not come to that.
 	void (*tear_down)(void *user);
 };
 
