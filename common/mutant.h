@@ -37,7 +37,6 @@
 	MUTANT_DO(PROMOTED_BEFORE_APPLIED)                                                                             \
 	MUTANT_DO(REWIND_IGNORES_INFLIGHT)                                                                             \
 	MUTANT_DO(COMPARE_BEFORE_APPLIED)                                                                              \
-	MUTANT_DO(DIRECT_BEFORE_INCONSISTENT)                                                                          \
 	/* both */                                                                                                     \
 	MUTANT_DO(FENCE_IGNORED)
 

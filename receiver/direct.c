@@ -91,7 +91,7 @@ static void prepare(struct sink *sink)
 	sink->next.sync = direct->begin.sync;
 	sink->next.sync_volume = 0;
 	sink->next.sync_block = 0;
-	direct->stage = MUTANT(DIRECT_BEFORE_INCONSISTENT) ? DIRECT_READY : DIRECT_SAVING;
+	direct->stage = DIRECT_SAVING;
 	sink_save(sink, inconsistent_saved);
 }
 

@@ -182,6 +182,20 @@ static void run_ambush(struct event *event)
 		crash(sim, 1, rng_chance(&sim->rng, 1, 2) ? LOSS_POWER : LOSS_PROCESS);
 }
 
+static void run_blink(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, blink));
+
+	if (!sim->healing)
+		happen(sim, FAULT_BLINK);
+}
+
+void faults_blink(struct simulation *sim)
+{
+	if (!sim->blink.slot && sim->nodes[0].synced && !sim->healing && rng_chance(&sim->rng, 1, 8))
+		scheduler_add(&sim->scheduler, &sim->blink, rng_scale(&sim->rng, USEC, 100 * MSEC));
+}
+
 static void run_fault(struct event *event)
 {
 	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, fault));
@@ -222,6 +236,7 @@ void faults_start(struct simulation *sim)
 	sim->fault.run = run_fault;
 	sim->repair.run = run_repair;
 	sim->ambush.run = run_ambush;
+	sim->blink.run = run_blink;
 	scheduler_add(&sim->scheduler, &sim->fault, draw_gap(sim));
 }
 

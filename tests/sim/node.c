@@ -270,7 +270,7 @@ static void start_sink(struct node *node)
 	        .volume_count = plan->volume_count,
 	        .state = &node->state_disk.disk,
 	        .journal = &node->journal.disk,
-	        .apply_memory = 1 << 20,
+	        .apply_memory = plan->apply_memory,
 	        .random = node_random,
 	        .event = sink_event,
 	        .user = node,
@@ -607,6 +607,11 @@ void node_init(struct node *node, struct simulation *sim, unsigned index)
 	}
 	init_disk(node, &node->state_disk, "state", SLOTS_BYTES, 4096);
 	init_disk(node, &node->journal, "journal", plan->journal_bytes, 4096);
+	// Records in flight outlive the epoch that they belong to.
+	if (plan->slow_journal) {
+		node->journal.latency_min = MSEC;
+		node->journal.latency_max = rng_scale(&sim->rng, 10 * MSEC, 500 * MSEC);
+	}
 	init_disk(node, &node->spill, "spill", plan->spill_bytes, 4096);
 	init_disk(node, &node->intent, "intent",
 	          source_intent_bytes(plan->volume_count, plan->volume_bytes, plan->region_blocks), 4096);

@@ -15,7 +15,8 @@ static void draw_volumes(struct plan *plan, struct rng *rng)
 	plan->align[0] = aligns[rng_below(rng, 4)];
 	plan->align[1] = aligns[rng_below(rng, 4)];
 	for (unsigned v = 0; v < plan->volume_count; v++) {
-		uint64_t blocks = rng_scale(rng, 16, rng_chance(rng, 1, 8) ? 256 : 128);
+		uint64_t blocks = plan->giving_up ? rng_range(rng, 200, 600)
+		                                  : rng_scale(rng, 16, rng_chance(rng, 1, 8) ? 256 : 128);
 
 		plan->volume_bytes[v] = blocks * BLOCK_SIZE;
 		if (rng_chance(rng, 1, 3))
@@ -41,6 +42,8 @@ static void draw_limits(struct plan *plan, struct rng *rng)
 	plan->spill_bytes = spill[rng_below(rng, 5)];
 	// Small, so that the ring goes round often, but an epoch always fits.
 	plan->journal_bytes = ((384 << 10) + total * 5 / 4 + rng_below(rng, 2 * total)) / PAGE * PAGE;
+	// Little memory makes small records, which are written while the epoch still comes.
+	plan->apply_memory = rng_scale(rng, 320 << 10, 4 << 20);
 	plan->start_without_peer = rng_chance(rng, 1, 4);
 }
 
@@ -68,6 +71,19 @@ static void draw_slow_sync(struct plan *plan, struct rng *rng)
 	plan->faults[FAULT_POWER_STANDBY] = 3;
 	plan->faults_max = (unsigned)rng_range(rng, 2, 8);
 	plan->fault_gap = rng_range(rng, 1, 3) * SEC;
+}
+
+// Epochs that are given up again and again when a part of them is in the
+// standby's journal, which is slow to write it.
+static void draw_giving_up(struct plan *plan, struct rng *rng)
+{
+	plan->bandwidth = rng_scale(rng, 256 << 10, 4 << 20);
+	plan->apply_memory = 320 << 10;
+	plan->slow_journal = true;
+	plan->weights[0] = 60;
+	plan->grains_max = (32 << 10) / plan->grain_bytes;
+	plan->hot_blocks = 200;
+	plan->think_max /= 4;
 }
 
 static void draw_faults(struct plan *plan, struct rng *rng)
@@ -100,6 +116,9 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 		plan->faults[i] = rng_chance(rng, 1, 2) ? often[i] : 0;
 	if (plan->faults_early && rng_chance(rng, 1, 2))
 		draw_slow_sync(plan, rng);
+	plan->slow_journal = rng_chance(rng, 1, 3);
+	if (plan->giving_up)
+		draw_giving_up(plan, rng);
 	if (rng_chance(rng, 1, 8))
 		plan->faults[FAULT_VOLUME_ERRORS] = 2;
 	if (rng_chance(rng, 1, 8))
@@ -110,6 +129,7 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 void plan_draw(struct plan *plan, struct rng *rng)
 {
 	memset(plan, 0, sizeof(*plan));
+	plan->giving_up = rng_chance(rng, 1, 12);
 	draw_volumes(plan, rng);
 	draw_limits(plan, rng);
 	draw_workload(plan, rng);

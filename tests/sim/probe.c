@@ -119,7 +119,7 @@ static void copy_start(struct simulation *sim, struct copy *copy)
 	        .volume_count = sim->plan.volume_count,
 	        .state = &copy->state.disk,
 	        .journal = &copy->journal.disk,
-	        .apply_memory = 1 << 20,
+	        .apply_memory = sim->plan.apply_memory,
 	        .random = copy_random,
 	        .event = copy_event,
 	        .user = copy,

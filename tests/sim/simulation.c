@@ -57,6 +57,8 @@ static void frame_sent(void *user, unsigned host, const struct frame *frame)
 		node->durable_claimed = epoch.epoch;
 	if (frame->type == FRAME_COMPARE)
 		node->compares++;
+	if (frame->type == FRAME_BLOCKS && sim->plan.giving_up)
+		faults_blink(sim);
 	if (frame->type == FRAME_WELCOME) {
 		struct wire_welcome *welcome = allocate(sizeof(*welcome));
 

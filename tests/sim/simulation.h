@@ -44,6 +44,9 @@ struct plan {
 	uint64_t spill_bytes;
 	uint32_t region_blocks; // of the write-intent log
 	uint64_t journal_bytes;
+	uint64_t apply_memory;
+	bool slow_journal;
+	bool giving_up; // large volumes, slow to ship, and often paused
 	bool start_without_peer;
 	unsigned seeded; // standby's volumes at the begin: 0 blank, 1 alike but for some blocks, 2 garbage
 	bool has_content; // primary's volumes at the begin
@@ -86,6 +89,7 @@ struct simulation {
 
 	struct event fault, poll;
 	struct event repair; // ends the fault that lasts
+	struct event blink; // the next of a series
 	struct event ambush; // a crash in the middle of a promotion
 	bool probe_due;
 	bool polled; // it is time to see whether the run is over
@@ -114,5 +118,6 @@ void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, con
 // faults.c
 void faults_start(struct simulation *sim);
 void faults_heal(struct simulation *sim);
+void faults_blink(struct simulation *sim); // an epoch has come to the standby in part
 
 #endif
