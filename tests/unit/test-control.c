@@ -622,7 +622,9 @@ static void random_bytes(void **state)
 
 		for (size_t i = 0; i < sizeof(bytes); i++) {
 			seed = seed * 1103515245 + 12345;
-			bytes[i] = round % 2 ? (char)(seed >> 16) : alphabet[(seed >> 16) % (sizeof(alphabet) - 1)];
+			bytes[i] = alphabet[(seed >> 16) % (sizeof(alphabet) - 1)];
+			if (round % 2)
+				bytes[i] = (char)(seed >> 16);
 		}
 		say_bytes(fd, bytes, sizeof(bytes));
 		shutdown(fd, SHUT_WR);
