@@ -247,7 +247,7 @@ static void test_damage(void **state)
 	assert_true(length > 100);
 	for (size_t i = 0; i < length; i++) {
 		memcpy(bad, good, length);
-		bad[i] ^= (char)(1 << (i % 7));
+		bad[i] = (char)(bad[i] ^ 1 << (i % 7));
 		write_file(place->file, bad, length);
 		assert_refused(place, "damaged");
 	}

@@ -137,7 +137,10 @@ static void begin(void)
 #define FLAGS_DF (FLAGS | NBD_FLAG_SEND_DF)
 
 // Every way to cut the input must give the same.
-#define FOR_EACH_STEP(step) for (size_t step = 1; step <= in.length; step = step < 40 ? step + 1 : step * 2)
+static size_t next_step(size_t step)
+{
+	return step < 40 ? step + 1 : step * 2;
+}
 
 static void go_tells_what_was_asked(void **state)
 {
@@ -151,8 +154,7 @@ static void go_tells_what_was_asked(void **state)
 	add16(&in, 77);
 	add16(&in, NBD_INFO_NAME);
 	add16(&in, NBD_INFO_DESCRIPTION);
-	FOR_EACH_STEP(step)
-	{
+	for (size_t step = 1; step <= in.length; step = next_step(step)) {
 		feed(step);
 		expect_greeting();
 		assert_int_equal(expect_reply(NBD_OPT_GO, NBD_REP_INFO), 12);
@@ -194,8 +196,7 @@ static void options_are_answered_in_order(void **state)
 	add_option(&in, NBD_OPT_STRUCTURED_REPLY, 0);
 	add_go(&in, NBD_OPT_INFO, "");
 	add_option(&in, NBD_OPT_ABORT, 0);
-	FOR_EACH_STEP(step)
-	{
+	for (size_t step = 1; step <= in.length; step = next_step(step)) {
 		feed(step);
 		expect_greeting();
 		expect_error(NBD_OPT_STARTTLS, NBD_REP_ERR_UNSUP);
@@ -228,8 +229,7 @@ static void export_name_ends_the_handshake(void **state)
 		add_option(&in, NBD_OPT_EXPORT_NAME, 4);
 		add(&in, "data", 4);
 		add_request(&in, NBD_CMD_READ, 0, 7, 4096, 512);
-		FOR_EACH_STEP(step)
-		{
+		for (size_t step = 1; step <= in.length; step = next_step(step)) {
 			feed(step);
 			expect_greeting();
 			assert_int_equal(out(8), SIZE);
@@ -246,8 +246,7 @@ static void export_name_ends_the_handshake(void **state)
 
 static void expect_broken(const char *why)
 {
-	FOR_EACH_STEP(step)
-	{
+	for (size_t step = 1; step <= in.length; step = next_step(step)) {
 		feed(step);
 		assert_int_equal(run.last, NBD_BROKEN);
 		assert_string_equal(run.nbd.why, why);
@@ -314,8 +313,7 @@ static void oversized_option_is_drained(void **state)
 	add_option(&in, NBD_OPT_GO, sizeof(junk));
 	add(&in, junk, sizeof(junk));
 	add_option(&in, NBD_OPT_ABORT, 0);
-	FOR_EACH_STEP(step)
-	{
+	for (size_t step = 1; step <= in.length; step = next_step(step)) {
 		feed(step);
 		expect_greeting();
 		expect_error(NBD_OPT_GO, NBD_REP_ERR_TOO_BIG);
@@ -386,8 +384,7 @@ static void contexts_are_listed_and_set(void **state)
 	add_meta(&in, NBD_OPT_SET_META_CONTEXT, "data", "base:allocation");
 	add_go(&in, NBD_OPT_GO, "data");
 	add_request(&in, NBD_CMD_BLOCK_STATUS, 0, 1, 0, 4096);
-	FOR_EACH_STEP(step)
-	{
+	for (size_t step = 1; step <= in.length; step = next_step(step)) {
 		feed(step);
 		expect_greeting();
 		expect_ack(NBD_OPT_STRUCTURED_REPLY);
@@ -483,8 +480,7 @@ static void requests_are_judged(void **state)
 				add(&in, payload, cases[i].length);
 		}
 		add_request(&in, NBD_CMD_DISC, 0xffff, 0, 5, 6);
-		FOR_EACH_STEP(step)
-		{
+		for (size_t step = 1; step <= in.length; step = next_step(step)) {
 			feed(step);
 			assert_int_equal(run.last, NBD_GOODBYE);
 			assert_int_equal(run.request_count, CASES);

@@ -344,7 +344,7 @@ static void compare_tells_what_differs(void **state)
 	send_changes(world, 3);
 	send_end(world, epoch);
 	// waits until its base is applied
-	epoch = send_begin(world, epoch, EPOCH_ATOMIC, false, 4);
+	send_begin(world, epoch, EPOCH_ATOMIC, false, 4);
 	send_compare(world, 3, 1, 0, BLOCKS_1);
 	world_run(world);
 	assert_int_equal(world->differs, 11);

@@ -200,7 +200,10 @@ static void test_longer_and_random(void **state)
 
 		strcpy(text, "stead1:");
 		for (size_t i = 0; i < length; i++)
-			text[7 + i] = round & 1 ? digits[random() % 64] : (char)random();
+			if (round & 1)
+				text[7 + i] = digits[random() % 64];
+			else
+				text[7 + i] = (char)random();
 		text[7 + length] = '\0';
 		assert_int_not_equal(token_decode(text, NOW, &back, NULL), 0);
 	}
