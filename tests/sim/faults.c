@@ -190,10 +190,35 @@ static void run_blink(struct event *event)
 		happen(sim, FAULT_BLINK);
 }
 
-void faults_blink(struct simulation *sim)
+static void run_outage(struct event *event)
 {
-	if (!sim->blink.slot && sim->nodes[0].synced && !sim->healing && rng_chance(&sim->rng, 1, 8))
-		scheduler_add(&sim->scheduler, &sim->blink, rng_scale(&sim->rng, USEC, 100 * MSEC));
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, outage));
+
+	if (sim->healing)
+		return;
+	if (sim->plan.theme == THEME_PRIMARY_POWER) {
+		happen(sim, FAULT_POWER_PRIMARY);
+		node_start_later(&sim->nodes[0], rng_scale(&sim->rng, MSEC, 200 * MSEC));
+	} else {
+		happen(sim, FAULT_POWER_STANDBY);
+	}
+}
+
+void faults_sent(struct simulation *sim, enum frame_type type)
+{
+	struct rng *rng = &sim->rng;
+
+	if (sim->healing || sim->promoted)
+		return;
+	if (sim->plan.theme == THEME_SLOW_SYNC && type == FRAME_MARKED && !sim->outage.slot && rng_chance(rng, 1, 2))
+		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, MSEC, 2 * SEC));
+	if (!sim->nodes[0].synced)
+		return;
+	if (sim->plan.theme == THEME_GIVING_UP && type == FRAME_BLOCKS && !sim->blink.slot && rng_chance(rng, 1, 4))
+		scheduler_add(&sim->scheduler, &sim->blink, rng_scale(rng, 10 * USEC, 30 * MSEC));
+	if (sim->plan.theme == THEME_PRIMARY_POWER && (type == FRAME_END || type == FRAME_DURABLE) &&
+	    !sim->outage.slot && rng_chance(rng, 1, 12))
+		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, USEC, 20 * MSEC));
 }
 
 static void run_fault(struct event *event)
@@ -237,6 +262,7 @@ void faults_start(struct simulation *sim)
 	sim->repair.run = run_repair;
 	sim->ambush.run = run_ambush;
 	sim->blink.run = run_blink;
+	sim->outage.run = run_outage;
 	scheduler_add(&sim->scheduler, &sim->fault, draw_gap(sim));
 }
 

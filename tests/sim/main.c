@@ -128,7 +128,7 @@ static int parse(int argc, char **argv, struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.list = {.to = 99}, .jobs = 1};
+	struct options options = {.list = {.to = 1999}, .jobs = 1};
 	int rc = parse(argc, argv, &options);
 
 	if (rc)
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 512 << 20);
 	if (options.check_mutants)
-		rc = mutants_check(options.list.to ? options.list.to : 1999, options.jobs);
+		rc = mutants_check(options.list.to, options.jobs);
 	else
 		rc = run_seeds(&options.list, options.trace, options.jobs);
 	free(options.list.seeds);

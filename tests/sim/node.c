@@ -604,13 +604,18 @@ void node_init(struct node *node, struct simulation *sim, unsigned index)
 		init_disk(node, &node->volumes[v], names[v], (plan->volume_bytes[v] + align - 1) / align * align,
 		          align);
 		node->volume_list[v] = &node->volumes[v];
+		if (plan->theme == THEME_GIVING_UP && index == 0) { // so that an epoch comes bit by bit
+			node->volumes[v].latency_min = MSEC;
+			node->volumes[v].latency_max = rng_scale(&sim->rng, 10 * MSEC, 80 * MSEC);
+		}
 	}
 	init_disk(node, &node->state_disk, "state", SLOTS_BYTES, 4096);
 	init_disk(node, &node->journal, "journal", plan->journal_bytes, 4096);
 	// Records in flight outlive the epoch that they belong to.
 	if (plan->slow_journal) {
 		node->journal.latency_min = MSEC;
-		node->journal.latency_max = rng_scale(&sim->rng, 10 * MSEC, 500 * MSEC);
+		node->journal.latency_max = rng_scale(&sim->rng, 2 * MSEC, 500 * MSEC);
+		node->journal.stall = (unsigned)rng_scale(&sim->rng, 4, 32);
 	}
 	init_disk(node, &node->spill, "spill", plan->spill_bytes, 4096);
 	init_disk(node, &node->intent, "intent",

@@ -5,6 +5,15 @@
 
 #include <string.h>
 
+static uint64_t draw_blocks(const struct plan *plan, struct rng *rng)
+{
+	if (plan->theme == THEME_GIVING_UP)
+		return rng_range(rng, 130, 300);
+	if (plan->theme == THEME_SLOW_SYNC)
+		return rng_range(rng, 130, 260);
+	return rng_scale(rng, 16, rng_chance(rng, 1, 8) ? 256 : 128);
+}
+
 static void draw_volumes(struct plan *plan, struct rng *rng)
 {
 	static const unsigned counts[] = {1, 2, 2, 2, 2, 3};
@@ -15,15 +24,14 @@ static void draw_volumes(struct plan *plan, struct rng *rng)
 	plan->align[0] = aligns[rng_below(rng, 4)];
 	plan->align[1] = aligns[rng_below(rng, 4)];
 	for (unsigned v = 0; v < plan->volume_count; v++) {
-		uint64_t blocks = plan->giving_up ? rng_range(rng, 200, 600)
-		                                  : rng_scale(rng, 16, rng_chance(rng, 1, 8) ? 256 : 128);
+		uint64_t blocks = draw_blocks(plan, rng);
 
 		plan->volume_bytes[v] = blocks * BLOCK_SIZE;
 		if (rng_chance(rng, 1, 3))
 			plan->volume_bytes[v] -=
 			        rng_range(rng, 1, BLOCK_SIZE / plan->grain_bytes - 1) * plan->grain_bytes;
 	}
-	plan->has_content = rng_chance(rng, 1, 2);
+	plan->has_content = plan->theme == THEME_SLOW_SYNC || rng_chance(rng, 1, 2);
 	plan->seeded = plan->has_content ? (unsigned)rng_below(rng, 3) : 2 * (unsigned)rng_below(rng, 2);
 }
 
@@ -63,27 +71,46 @@ static void draw_workload(struct plan *plan, struct rng *rng)
 	plan->weights[6] = rng_chance(rng, 1, 2) ? (unsigned)rng_below(rng, 4) : 0;
 }
 
-// A full sync that takes seconds, so that its marks matter.
+// A full sync that takes seconds, so that its marks matter, on a standby whose
+// power fails.
 static void draw_slow_sync(struct plan *plan, struct rng *rng)
 {
-	plan->bandwidth = rng_scale(rng, 16 << 10, 64 << 10);
-	plan->has_content = true;
-	plan->faults[FAULT_POWER_STANDBY] = 3;
-	plan->faults_max = (unsigned)rng_range(rng, 2, 8);
+	plan->bandwidth = rng_scale(rng, 64 << 10, 128 << 10);
+	plan->faults_early = true;
+	memset(plan->faults, 0, sizeof(plan->faults));
+	plan->faults[FAULT_POWER_STANDBY] = 6;
+	plan->faults[FAULT_CRASH_STANDBY] = 1;
+	plan->faults[FAULT_CUT] = 1;
+	plan->faults_max = (unsigned)rng_range(rng, 2, 6);
 	plan->fault_gap = rng_range(rng, 1, 3) * SEC;
+	plan->think_max = 200 * MSEC;
+	plan->requests = 100;
 }
 
 // Epochs that are given up again and again when a part of them is in the
 // standby's journal, which is slow to write it.
 static void draw_giving_up(struct plan *plan, struct rng *rng)
 {
-	plan->bandwidth = rng_scale(rng, 256 << 10, 4 << 20);
+	plan->bandwidth = rng_chance(rng, 1, 2) ? rng_scale(rng, 256 << 10, 4 << 20) : 0;
 	plan->apply_memory = 320 << 10;
 	plan->slow_journal = true;
+	plan->rpo = rng_range(rng, 20, 200) * MSEC;
 	plan->weights[0] = 60;
 	plan->grains_max = (32 << 10) / plan->grain_bytes;
 	plan->hot_blocks = 200;
-	plan->think_max /= 4;
+	plan->think_max = rng_range(rng, 5, 30) * MSEC;
+	plan->requests = rng_range(rng, 200, 500);
+	plan->probe = (unsigned)rng_range(rng, 1, 4);
+}
+
+// The primary's power fails just when an epoch is on its way.
+static void draw_primary_power(struct plan *plan, struct rng *rng)
+{
+	plan->faults_early = false;
+	plan->faults[FAULT_PARTITION] = plan->faults[FAULT_PAUSE] = 0;
+	plan->faults_max = (unsigned)rng_range(rng, 1, 6);
+	plan->think_max = rng_scale(rng, MSEC, 20 * MSEC);
+	plan->rpo = rng_scale(rng, 20 * MSEC, 200 * MSEC);
 }
 
 static void draw_faults(struct plan *plan, struct rng *rng)
@@ -107,18 +134,20 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 	// Spread over about as long as the requests take.
 	plan->faults_max = (unsigned)rng_scale(rng, 3, 50);
 	plan->fault_gap = plan->requests * plan->think_max / 3 / plan->clients / plan->faults_max + MSEC;
-	plan->probe = (unsigned)rng_scale(rng, 1, 16);
-	plan->probe_steps = (unsigned)rng_scale(rng, 50, 2000);
+	plan->probe = (unsigned)rng_scale(rng, 2, 24);
+	plan->probe_steps = (unsigned)rng_scale(rng, plan->theme == THEME_GIVING_UP ? 1000 : 150, 4000);
 	plan->faults_early = rng_chance(rng, 1, 5);
-	if (rng_chance(rng, 1, 8))
-		return; // nothing goes wrong
+	if (plan->theme == THEME_CALM)
+		return;
 	for (unsigned i = 0; i < FAULT_MAX; i++)
 		plan->faults[i] = rng_chance(rng, 1, 2) ? often[i] : 0;
-	if (plan->faults_early && rng_chance(rng, 1, 2))
-		draw_slow_sync(plan, rng);
 	plan->slow_journal = rng_chance(rng, 1, 3);
-	if (plan->giving_up)
+	if (plan->theme == THEME_SLOW_SYNC)
+		draw_slow_sync(plan, rng);
+	else if (plan->theme == THEME_GIVING_UP)
 		draw_giving_up(plan, rng);
+	else if (plan->theme == THEME_PRIMARY_POWER)
+		draw_primary_power(plan, rng);
 	if (rng_chance(rng, 1, 8))
 		plan->faults[FAULT_VOLUME_ERRORS] = 2;
 	if (rng_chance(rng, 1, 8))
@@ -128,8 +157,15 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 
 void plan_draw(struct plan *plan, struct rng *rng)
 {
+	static const unsigned odds[] = {
+	        [THEME_CALM] = 2,      [THEME_MIXED] = 9,         [THEME_GIVING_UP] = 2,
+	        [THEME_SLOW_SYNC] = 1, [THEME_PRIMARY_POWER] = 2,
+	};
+	unsigned pick = (unsigned)rng_below(rng, 16);
+
 	memset(plan, 0, sizeof(*plan));
-	plan->giving_up = rng_chance(rng, 1, 12);
+	while (pick >= odds[plan->theme])
+		pick -= odds[plan->theme++];
 	draw_volumes(plan, rng);
 	draw_limits(plan, rng);
 	draw_workload(plan, rng);

@@ -57,8 +57,7 @@ static void frame_sent(void *user, unsigned host, const struct frame *frame)
 		node->durable_claimed = epoch.epoch;
 	if (frame->type == FRAME_COMPARE)
 		node->compares++;
-	if (frame->type == FRAME_BLOCKS && sim->plan.giving_up)
-		faults_blink(sim);
+	faults_sent(sim, frame->type);
 	if (frame->type == FRAME_WELCOME) {
 		struct wire_welcome *welcome = allocate(sizeof(*welcome));
 
@@ -291,9 +290,25 @@ static void after_step(struct simulation *sim)
 	}
 }
 
+static void trace_plan(struct simulation *sim)
+{
+	static const char *const themes[] = {"calm", "mixed", "giving-up", "slow-sync", "primary-power"};
+	const struct plan *plan = &sim->plan;
+
+	trace(sim,
+	      "plan %s: %u volumes of %" PRIu64 ", %" PRIu64 ", %" PRIu64 " bytes, align %u and %u, rpo %" PRIu64
+	      " us, bandwidth %" PRIu64 ", memory %" PRIu64 ", spill %" PRIu64 ", journal %" PRIu64
+	      ", %u clients, %" PRIu64 " requests, at most %u faults",
+	      themes[plan->theme], plan->volume_count, plan->volume_bytes[0], plan->volume_bytes[1],
+	      plan->volume_bytes[2], plan->align[0], plan->align[1], plan->rpo / USEC, plan->bandwidth,
+	      plan->capture_memory, plan->spill_bytes, plan->journal_bytes, plan->clients, plan->requests,
+	      plan->faults_max);
+}
+
 static void setup(struct simulation *sim)
 {
 	plan_draw(&sim->plan, &sim->rng);
+	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);
 	sim->network.sent = frame_sent;

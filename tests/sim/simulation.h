@@ -32,8 +32,17 @@ enum fault {
 	FAULT_MAX,
 };
 
+enum theme {
+	THEME_CALM, // nothing goes wrong
+	THEME_MIXED,
+	THEME_GIVING_UP,
+	THEME_SLOW_SYNC,
+	THEME_PRIMARY_POWER,
+};
+
 // What the seed decided before the run begins.
 struct plan {
+	enum theme theme;
 	unsigned volume_count;
 	uint64_t volume_bytes[MODEL_VOLUMES];
 	unsigned grain_bytes;
@@ -46,7 +55,6 @@ struct plan {
 	uint64_t journal_bytes;
 	uint64_t apply_memory;
 	bool slow_journal;
-	bool giving_up; // large volumes, slow to ship, and often paused
 	bool start_without_peer;
 	unsigned seeded; // standby's volumes at the begin: 0 blank, 1 alike but for some blocks, 2 garbage
 	bool has_content; // primary's volumes at the begin
@@ -89,7 +97,8 @@ struct simulation {
 
 	struct event fault, poll;
 	struct event repair; // ends the fault that lasts
-	struct event blink; // the next of a series
+	struct event blink; // in the middle of an epoch
+	struct event outage; // just when an epoch is on its way
 	struct event ambush; // a crash in the middle of a promotion
 	bool probe_due;
 	bool polled; // it is time to see whether the run is over
@@ -118,6 +127,6 @@ void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, con
 // faults.c
 void faults_start(struct simulation *sim);
 void faults_heal(struct simulation *sim);
-void faults_blink(struct simulation *sim); // an epoch has come to the standby in part
+void faults_sent(struct simulation *sim, enum frame_type type); // a frame was sent: some faults wait for that
 
 #endif
