@@ -243,12 +243,24 @@ static void forget(struct intent *intent)
 	intent->noted_cut = 0;
 }
 
+static void found_flushed(struct disk_io *io, int error)
+{
+	struct intent *intent = (struct intent *)((char *)io - offsetof(struct intent, load_io));
+
+	if (error && !intent->load_error)
+		intent->load_error = error;
+	if (intent->load_error)
+		forget(intent);
+	intent->loaded(intent->load_user, intent->load_error);
+}
+
 static void load_next(struct intent *intent)
 {
 	if (intent->load_page == intent->page_count) {
-		if (intent->load_error)
-			forget(intent);
-		intent->loaded(intent->load_user, intent->load_error);
+		// What was read may be younger than the last flush, when a process died
+		// while it wrote a page: writers must not rely on it before it is durable.
+		intent->load_io = (struct disk_io){.op = DISK_FLUSH, .done = found_flushed};
+		disk_submit(intent->config.disk, &intent->load_io);
 		return;
 	}
 	intent->load_io = (struct disk_io){
