@@ -9,6 +9,7 @@
 
 #include "common/config.h"
 #include "common/fields.h"
+#include "common/lock.h"
 #include "common/log.h"
 #include "common/pairs.h"
 #include "common/state_file.h"
@@ -19,9 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STRANGERS_MAX 64
+#define BIND_RETRY_MS 20
 #define RETRY_NSEC (100 * NSEC_PER_MSEC) // after accept() found no descriptor or memory
 
 struct stranger {
@@ -320,6 +323,20 @@ static int bind_port(struct net_address *address, struct error *err)
 	return fd;
 }
 
+// A killed receiver's port, too, is free only when the kernel has ended its
+// last io_uring request (lock.h). Blocks, at the start of the daemon.
+static int bind_port_patiently(struct net_address *address, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = BIND_RETRY_MS * 1000000L};
+	int fd = bind_port(address, err);
+
+	for (int waited = 0; fd == -EADDRINUSE && waited < LOCK_PATIENCE_MS; waited += BIND_RETRY_MS) {
+		nanosleep(&pause, NULL);
+		fd = bind_port(address, err);
+	}
+	return fd;
+}
+
 int listener_open(struct receiver *receiver, const char *text, struct error *err)
 {
 	struct net_address address;
@@ -327,7 +344,7 @@ int listener_open(struct receiver *receiver, const char *text, struct error *err
 	int fd = net_parse(text, NET_PORT_DEFAULT, &address, err);
 
 	if (fd >= 0)
-		fd = bind_port(&address, err);
+		fd = bind_port_patiently(&address, err);
 	if (fd < 0)
 		return fd;
 	listener = calloc(1, sizeof(*listener));
