@@ -107,7 +107,7 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		node->serving = false;
 		workload_stop(&node->workload);
 		save_fence(node);
-		if (!sim->promoted)
+		if (!sim->promoted && !sim->nodes[1].was_promoted)
 			violate(sim, "G5: node %u was fenced though nobody was promoted: %s", node->index, text);
 		break;
 	case SOURCE_REFUSED:
@@ -482,9 +482,10 @@ static void promoted(void *user, int error, const struct error *reason)
 
 	trace(sim, "node %u promoted: %d %s", node->index, error, error ? reason->text : "");
 	node->promoting = false;
+	node->was_promoted |= !error;
 	if (!error)
 		node_restart(node, false);
-	else if (error == -EPERM && node->promotable && node->forced && !node->stopping)
+	else if (error == -EPERM && node->ordered_promotable && node->forced && !node->stopping)
 		violate(sim, "G1: node %u is consistent and refuses to be promoted: %s", node->index, reason->text);
 	else if (error != -EPERM && !node->stopping && !sim->errors)
 		violate(sim, "G10: promotion of node %u: %s", node->index, reason->text);
@@ -497,6 +498,7 @@ void node_promote(struct node *node, bool force)
 	trace(node->sim, "node %u is to be promoted%s", node->index, force ? " by force" : "");
 	node->promoting = true;
 	node->forced = force;
+	node->ordered_promotable = node->promotable;
 	sink_promote(node->sink, force, node, promoted);
 }
 

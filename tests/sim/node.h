@@ -56,7 +56,8 @@ struct node {
 	bool opened;
 	bool promotable; // said so, and must stay so
 	uint64_t durable_claimed; // newest epoch that it called durable, to anybody
-	bool promoting, forced;
+	bool promoting, forced, ordered_promotable;
+	bool was_promoted; // durably
 };
 
 void node_init(struct node *node, struct simulation *sim, unsigned index);
