@@ -59,8 +59,9 @@ static void loaded(void *user, int error)
 	if (error) {
 		source->map.suspect = true;
 	} else {
-		source->map.suspect = facts->suspect || (source->map_kept && source->map.suspect);
+		// A map that was kept is at least as new as what was noted.
 		if (!source->map_kept) {
+			source->map.suspect = facts->suspect;
 			mark_logged(source);
 			source->doubtful = true;
 			source->map.acknowledged = facts->acknowledged;
