@@ -125,7 +125,6 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 			        node->index, epoch, sim->nodes[!node->index].durable_claimed);
 		break;
 	case SOURCE_SYNC_STARTED:
-		node->syncs_started++;
 		if (node->synced && !sim->errors)
 			violate(sim, "G10: node %u began a full sync again", node->index);
 		break;
@@ -388,7 +387,6 @@ void node_crash(struct node *node, enum sim_loss loss)
 	boot(node);
 	if (primary) {
 		node->power_failures++;
-		node->compares = 0;
 		check_after_power_loss(node);
 		model_rebase(model_of(node), node->volume_list);
 		model_of(node)->lag_from = model_of(node)->write_count;

@@ -49,7 +49,6 @@ struct node {
 	bool synced; // the first full sync was done
 	uint64_t durable; // newest epoch it calls durable on the standby
 	uint64_t power_failures;
-	uint64_t syncs_started, compares; // since the last time that a comparison was right
 	struct workload workload;
 
 	// standby

@@ -55,8 +55,8 @@ static void frame_sent(void *user, unsigned host, const struct frame *frame)
 	trace(sim, "node %u sends %s %u bytes", host, frame_type_name(frame->type), frame->length);
 	if (frame->type == FRAME_DURABLE && wire_get_epoch(frame, &epoch) == 0 && epoch.epoch > node->durable_claimed)
 		node->durable_claimed = epoch.epoch;
-	if (frame->type == FRAME_COMPARE)
-		node->compares++;
+	if (frame->type == FRAME_COMPARE && node->synced && !node->power_failures && !sim->errors)
+		violate(sim, "G10: node %u compares again, though it never lost power unprepared", host);
 	faults_sent(sim, frame->type);
 	if (frame->type == FRAME_WELCOME) {
 		struct wire_welcome *welcome = allocate(sizeof(*welcome));
