@@ -221,7 +221,12 @@ static void stop_flushed(struct disk_io *io, int error)
 {
 	struct source *source = container_of(io, struct source, stop_io);
 
-	(void)error; // what was not flushed is in the map, and the map is kept
+	// The standby may hold what the device still loses: a clean stop must not
+	// hide that.
+	if (error) {
+		source->map.suspect = true;
+		map_save(&source->map);
+	}
 	source->stop_volume++;
 	flush_next(source);
 }
