@@ -63,7 +63,8 @@ static void fence(struct agent *agent, struct control_call *call, json_t *reques
 	struct pair *pair = find(agent, call, request);
 
 	if (pair)
-		pair_fence(pair, call, answer);
+		pair_fence(pair, (uint64_t)json_integer_value(json_object_get(request, "epoch")),
+		           json_is_true(json_object_get(request, "untouched")), call, answer);
 }
 
 static void pause_or_resume(struct agent *agent, struct control_call *call, json_t *request, bool pause)

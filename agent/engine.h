@@ -10,13 +10,14 @@
 //   shipper.c    the walk over an epoch
 //   parcel.c     blocks on their way to the channel
 //   uplink.c     the conversation with the standby
+//   handover.c   changes that are held back: before the first, and at the end
 #ifndef STEAD_ENGINE_H
 #define STEAD_ENGINE_H
 
+#include "common/map.h"
 #include "common/wire.h"
 #include "early.h"
 #include "intent.h"
-#include "map.h"
 #include "ranges.h"
 #include "source.h"
 #include "waiter.h"
@@ -67,6 +68,7 @@ struct epoch {
 	bool all; // every block belongs to it, not only those of its set
 	bool compare; // content travels only where hashes differ
 	bool completes;
+	bool adopts;
 	bool begun; // BEGIN was sent
 	struct change_set *set; // NULL: DIRECT
 	int64_t cut_wall;
@@ -81,12 +83,20 @@ enum session_state {
 	SESSION_IDLE, // a redial is due, or nothing is wanted
 	SESSION_DIALING,
 	SESSION_GREETING, // HELLO sent
+	SESSION_LEARNING, // what the standby holds beyond
 	SESSION_READY,
 };
 
 struct meter { // bytes a second, smoothed over some seconds
 	uint64_t total, last;
 	uint64_t rate;
+};
+
+enum drain {
+	DRAIN_NONE,
+	DRAIN_SHIPPING, // what there was
+	DRAIN_HOLDING, // and what came meanwhile; changes wait
+	DRAIN_DRY, // nothing is left; changes wait
 };
 
 TAILQ_HEAD(request_list, request);
@@ -109,6 +119,17 @@ struct source {
 	struct timer stop_timer;
 	struct disk_io stop_io;
 	unsigned stop_volume;
+
+	// handover.c
+	bool untouched; // no change before the state says so
+	bool touching; // it is being made to say so
+	struct waiter *held; // changes
+	enum drain drain;
+	uint64_t drain_epoch; // that holds what there was when draining began
+	struct timer drain_timer;
+	void (*drained)(void *user, int error);
+	void *drain_user;
+	bool handover; // the standby was told to take over
 
 	// tracker.c
 	struct request_list changes; // marked or waiting to be
@@ -181,13 +202,25 @@ struct source {
 	struct note_list notes; // small messages that a channel still has
 	uint64_t durable, applied; // of the standby; 0: not known
 	int64_t recovery_point;
-	enum source_state verdict; // REFUSED, SPLIT_BRAIN, DEMOTED; else REPLICATING
+	enum source_state verdict; // REFUSED, DIVERGED, SPLIT_BRAIN, DEMOTED; else REPLICATING
+	bool split;
+	bool adopting; // the next atomic epoch makes the standby follow our generation
+	uint64_t peer_bytes;
+	int64_t peer_since, peer_born;
 	bool ever_ready;
 };
 
 // source.c
 void source_tell(struct source *source, enum source_event event, uint64_t epoch, const char *text);
 void source_check_stopped(struct source *source); // after anything under way has ended
+
+// handover.c
+bool handover_holds(struct source *source, struct request *request); // it is woken
+void handover_check(struct source *source); // something was finished
+void handover_lost(struct source *source); // the connection
+void handover_end(struct source *source); // what is held goes on, or is turned away
+void handover_contact(struct source *source, const char *why); // the standby did not take over
+void handover_init(struct source *source);
 
 // tracker.c
 void request_finish(struct request *request, int error); // from a completion
@@ -257,6 +290,8 @@ bool uplink_ready(const struct source *source);
 void uplink_send(struct source *source, enum frame_type type, const void *body, size_t length);
 
 // source.c
+uint64_t source_behind(const struct source *source); // bytes
+int64_t source_oldest(const struct source *source); // wall clock of the first write that is behind; 0: none
 uint64_t source_lag(struct source *source); // ns
 
 #endif

@@ -78,6 +78,7 @@ static void merge(struct source *source)
 		source->merging = NULL;
 	}
 	epoch_consider(source);
+	handover_check(source);
 }
 
 static void merge_more(struct timer *timer)
@@ -133,6 +134,7 @@ static void cut(struct source *source, struct change_set *free_set)
 	        .all = plan == PLAN_FULL_SYNC || (plan == PLAN_COMPARE && source->map.suspect),
 	        .compare = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE,
 	        .completes = plan == PLAN_COMPLETE,
+	        .adopts = source->adopting && plan != PLAN_FULL_SYNC,
 	        .cut_wall = clock_wall(source->clock),
 	};
 	if (plan != PLAN_FULL_SYNC)
@@ -150,6 +152,8 @@ static uint64_t due(const struct source *source)
 {
 	uint64_t delay = source->config.rpo / 4;
 
+	if (source->drain != DRAIN_NONE)
+		return source->open->opened;
 	if (!source->sent_count) {
 		delay = source->config.rpo / 20;
 		if (delay < EARLY_CUT_MIN)
@@ -169,12 +173,12 @@ void epoch_consider(struct source *source)
 	    source->merging || source->rejected)
 		return;
 	// What is not an epoch of changes is waited for; a full sync needs no set.
-	if (source->plan != PLAN_CHANGES && source->sent_count)
+	if ((source->plan != PLAN_CHANGES || source->adopting) && source->sent_count)
 		return;
 	if (source->plan != PLAN_FULL_SYNC && !free_set)
 		return;
 	if (source->plan == PLAN_CHANGES) {
-		if (set_empty(&source->map, source->open))
+		if (set_empty(&source->map, source->open) && !source->adopting)
 			return;
 		if (due(source) > when)
 			when = due(source);
@@ -270,6 +274,8 @@ static void completed(struct source *source, const struct epoch *epoch)
 	source->map.acknowledged = epoch->number;
 	source->durable = epoch->number;
 	source->recovery_point = epoch->cut_wall;
+	if (epoch->adopts)
+		source->adopting = false;
 	if (epoch->compare || epoch->completes) {
 		source->plan = PLAN_CHANGES;
 		source->map.suspect = false;
@@ -310,6 +316,7 @@ void epoch_durable(struct source *source, uint64_t number)
 	}
 	source_tell(source, SOURCE_DURABLE, number, NULL);
 	epoch_consider(source);
+	handover_check(source);
 }
 
 void epoch_rejected(struct source *source, uint64_t number, const char *code)

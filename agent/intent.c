@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "intent.h"
 
-#include "bitmap.h"
+#include "common/bitmap.h"
 #include "common/bytes.h"
 #include "common/mutant.h"
 

@@ -160,8 +160,11 @@ static void fenced(void *user, int error)
 		pair_shut(pair);
 }
 
-void pair_fence(struct pair *pair, void *user, void (*done)(void *user, int error, const struct error *reason))
+void pair_fence(struct pair *pair, uint64_t epoch, bool untouched, void *user,
+                void (*done)(void *user, int error, const struct error *reason))
 {
+	static const struct id successor_id = {{1}}; // which one does not matter
+	struct source_successor successor = {.lineage = pair->files.state.lineage, .untouched = untouched};
 	uint8_t payload[STATE_ENCODED_MAX];
 	struct fencing *fencing;
 	struct error err;
@@ -171,7 +174,8 @@ void pair_fence(struct pair *pair, void *user, void (*done)(void *user, int erro
 		     &err);
 		return;
 	}
-	source_fence(pair->source, "its peer was promoted and told this node's receiver");
+	lineage_push(&successor.lineage, &successor_id, epoch);
+	source_fence(pair->source, &successor, "its peer was promoted and told this node's receiver");
 	fencing = malloc(sizeof(*fencing));
 	if (!fencing) {
 		done(user, fail(&err, ENOMEM, "fence pair %s: out of memory", pair->name), &err);

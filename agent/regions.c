@@ -57,7 +57,7 @@ static void loaded(void *user, int error)
 
 	source->loading = false;
 	if (error) {
-		source->map.suspect = true;
+		source->map.suspect |= !source->state.untouched;
 	} else {
 		// A map that was kept is at least as new as what was noted.
 		if (!source->map_kept) {

@@ -164,6 +164,7 @@ static void begin(struct source *source)
 	        .base = source->base,
 	        .kind = epoch->kind,
 	        .completes = epoch->completes,
+	        .adopts = epoch->adopts,
 	        .sync = source->map.sync,
 	        .cut_wall = epoch->cut_wall,
 	};

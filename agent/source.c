@@ -3,6 +3,7 @@
 
 #include "engine.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,7 +119,15 @@ static int open_map(struct source *source)
 	source->map_kept = map_trusted(config->map, &identity);
 	if (!source->map_kept && !all_zero(config->map, BLOCK_SIZE))
 		memset(config->map, 0, map_bytes(identity.volume_count, identity.blocks));
-	return map_open(&source->map, config->map, &identity, config->random(config->user), &source->map_damaged);
+	if (map_open(&source->map, config->map, &identity, config->random(config->user), &source->map_damaged) < 0)
+		return -ENOMEM;
+	// Nothing was written since the promotion: an empty map is the whole of it.
+	if (!source->map_kept && source->state.untouched) {
+		source->map.suspect = false;
+		source->map.cut = source->state.promoted_epoch;
+		map_save(&source->map);
+	}
+	return 0;
 }
 
 static void init_volumes(struct source *source)
@@ -150,7 +159,11 @@ struct source *source_new(const struct source_config *config)
 	source->state = *config->state;
 	source->paused = source->state.paused;
 	source->fenced = source->state.fenced;
-	source->verdict = source->fenced ? SOURCE_STATE_DEMOTED : SOURCE_STATE_REPLICATING;
+	source->split = source->state.split;
+	source->verdict = !source->fenced       ? SOURCE_STATE_REPLICATING
+	                  : source->state.split ? SOURCE_STATE_SPLIT_BRAIN
+	                                        : SOURCE_STATE_DEMOTED;
+	handover_init(source);
 	source->tick.fire = tick;
 	source->finish.fire = finish_requests;
 	TAILQ_INIT(&source->changes);
@@ -200,6 +213,7 @@ void source_free(struct source *source)
 	clock_cancel(source->clock, &source->pace);
 	clock_cancel(source->clock, &source->redial);
 	clock_cancel(source->clock, &source->stop_timer);
+	clock_cancel(source->clock, &source->drain_timer);
 	TAILQ_FOREACH(request, &source->changes, changes)
 	free(request->bounce);
 	TAILQ_FOREACH(request, &source->bounced, changes)
@@ -264,6 +278,7 @@ void source_stop(struct source *source, void (*stopped)(void *user), void *user)
 	clock_cancel(source->clock, &source->cut_timer);
 	clock_cancel(source->clock, &source->pace);
 	uplink_stop(source);
+	handover_end(source);
 	// Not from within this call.
 	source->stop_timer.fire = check_stopped;
 	clock_set(source->clock, &source->stop_timer, 0);
@@ -294,9 +309,9 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 	shipper_pump(source);
 }
 
-uint64_t source_lag(struct source *source)
+int64_t source_oldest(const struct source *source)
 {
-	int64_t oldest = 0, now;
+	int64_t oldest = 0;
 
 	for (unsigned i = 0; i < MAP_SETS; i++) {
 		const struct change_set *set = &source->map.sets[i];
@@ -304,7 +319,13 @@ uint64_t source_lag(struct source *source)
 		if (set->state != SET_FREE && set->oldest && (!oldest || set->oldest < oldest))
 			oldest = set->oldest;
 	}
-	now = clock_wall(source->clock);
+	return oldest;
+}
+
+uint64_t source_lag(struct source *source)
+{
+	int64_t oldest = source_oldest(source), now = clock_wall(source->clock);
+
 	return !oldest ? 0 : now > oldest ? (uint64_t)(now - oldest) : 1;
 }
 
@@ -317,17 +338,31 @@ static uint64_t dirty_bytes(const struct source *source, unsigned volume)
 	return blocks << BLOCK_SHIFT;
 }
 
+uint64_t source_behind(const struct source *source)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < source->volume_count; i++)
+		bytes += dirty_bytes(source, i);
+	return bytes;
+}
+
+bool source_dirty(struct source *source, unsigned volume, uint64_t *block, uint64_t *count)
+{
+	return map_next(&source->map, volume, 0, block, count);
+}
+
 static enum source_state state_of(const struct source *source)
 {
 	if (source->verdict != SOURCE_STATE_REPLICATING)
 		return source->verdict;
-	if (!source->ever_ready && !source->serving)
+	if (source->handover || (!source->ever_ready && !source->serving))
 		return SOURCE_STATE_WAITING;
 	if (source->paused)
 		return SOURCE_STATE_PAUSED;
 	if (source->plan == PLAN_FULL_SYNC || source->plan == PLAN_COMPLETE)
 		return SOURCE_STATE_FULL_SYNC;
-	return source->plan == PLAN_COMPARE ? SOURCE_STATE_RESYNC : SOURCE_STATE_REPLICATING;
+	return source->plan == PLAN_COMPARE || source->adopting ? SOURCE_STATE_RESYNC : SOURCE_STATE_REPLICATING;
 }
 
 static const char *reason_of(const struct source *source)
@@ -367,7 +402,14 @@ void source_status(struct source *source, struct source_status *status)
 	        .state = state_of(source),
 	        .reason = reason_of(source),
 	        .connected = uplink_ready(source),
-	        .serving = source->serving,
+	        .serving = source->serving && !source->handover,
+	        .fenced = source->fenced,
+	        .split = source->split,
+	        .complete = !source->map.suspect && !source->doubtful,
+	        .oldest = source_oldest(source),
+	        .peer_bytes = source->peer_bytes,
+	        .peer_since = source->peer_since,
+	        .peer_born = source->peer_born,
 	        .open = source->map.cut + 1,
 	        .durable = source->durable,
 	        .applied = source->applied,

@@ -9,6 +9,7 @@
 #include "common/channel.h"
 #include "common/clock.h"
 #include "common/disk.h"
+#include "common/error.h"
 #include "common/lineage.h"
 #include "common/state.h"
 
@@ -70,7 +71,10 @@ enum source_event {
 	SOURCE_CONNECTED,
 	SOURCE_DISCONNECTED, // text: why
 	SOURCE_SERVING, // writes are accepted from now on
-	SOURCE_FENCED, // nothing is served from now on; the caller keeps state.fenced; text: why
+	SOURCE_FENCED, // nothing is served from now on; the caller keeps state.fenced, .split and what status says; text: why
+	SOURCE_TOUCHED, // first write since the promotion: the caller makes state.untouched false, then source_touched()
+	SOURCE_NOT_TAKEN, // the peer did not take over; the caller makes state.handover false, then source_undrain(); text: why
+	SOURCE_SWITCHOVER_WANTED, // on the peer; the caller answers with source_drain() or source_decline()
 	SOURCE_REFUSED, // by the peer, or we refuse it; text: why
 	SOURCE_CUT, // epoch
 	SOURCE_DURABLE, // epoch
@@ -123,6 +127,12 @@ struct source_status {
 	const char *reason; // design's reason code, NULL: none
 	bool connected;
 	bool serving;
+	bool fenced;
+	bool split; // fenced: both nodes had been written to
+	bool complete; // the dirty blocks are all that may differ; else it is not known what does
+	int64_t oldest; // wall clock of the first acknowledged write that is not durable on the standby, ns; 0: none
+	uint64_t peer_bytes; // DIVERGED, SPLIT_BRAIN, DEMOTED: what the peer says it holds of its own
+	int64_t peer_since, peer_born; // wall clock, ns; 0: none
 	char peer[80];
 	uint64_t open, durable, applied; // epochs; durable, applied: 0 when not known
 	uint64_t lag; // ns
@@ -177,9 +187,32 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth);
 // Starts to serve without having heard of the peer.
 void source_serve(struct source *source);
 
-// The caller learned that the peer was promoted, not over the dialer's
-// connection: as if it had been that way.
-void source_fence(struct source *source, const char *why);
+// The first write of this generation may go on.
+void source_touched(struct source *source);
+
+// What a peer that was promoted said of itself, not over the dialer's
+// connection.
+struct source_successor {
+	struct lineage lineage;
+	bool untouched;
+};
+void source_fence(struct source *source, const struct source_successor *successor, const char *why);
+
+// Ships all there is, holding back changes at the end; done(0) when the standby
+// has all that was acknowledged: from then on changes are held until
+// source_undrain() or source_stop(). done(-ENOTCONN) when the connection ends
+// before. 0, or -EPERM with the reason: done() does not follow.
+int source_drain(struct source *source, void *user, void (*done)(void *user, int error), struct error *err);
+void source_undrain(struct source *source);
+void source_decline(struct source *source, const char *why);
+
+// Drained, and state.handover is durable: tells the standby to take over.
+// SOURCE_FENCED or SOURCE_NOT_TAKEN follows, whenever it is known.
+void source_take_over(struct source *source);
+
+// The first block at or after *block that is not known to be on the standby;
+// count: how many follow one another. False: none.
+bool source_dirty(struct source *source, unsigned volume, uint64_t *block, uint64_t *count);
 
 void source_status(struct source *source, struct source_status *status);
 

@@ -234,6 +234,7 @@ void tracker_done(struct request *request, int error)
 	note_acknowledged(request);
 	waiter_wake_all(&request->waiters);
 	request_finish(request, error);
+	handover_check(source);
 }
 
 static void change_done(struct disk_io *io, int error)
@@ -305,12 +306,12 @@ static void admit(struct request *request)
 	struct request *other;
 	int error;
 
-	if (!source->serving) {
+	if (!source->serving || source->stopping) {
 		turn_away(request, -ESHUTDOWN);
 		return;
 	}
 	request->waiter.wake = admit_again;
-	if (capture_gate(source, request))
+	if (handover_holds(source, request) || capture_gate(source, request))
 		return;
 	other = MUTANT(UNALIGNED_NOT_SERIALISED)
 	                ? NULL
@@ -352,17 +353,24 @@ static bool shrink_trim(struct request *request)
 	return true;
 }
 
-void source_submit(struct source *source, struct request *request)
-{
-	int error;
+static void dispatch(struct request *request);
 
-	request->source = source;
-	request->waiters = NULL;
-	request->bounce = NULL;
-	request->marked = false;
-	request->exclusive = false;
-	source->requests++;
-	error = check(source, request);
+static void dispatch_again(struct waiter *waiter)
+{
+	dispatch(container_of(waiter, struct request, waiter));
+}
+
+static void dispatch(struct request *request)
+{
+	struct source *source = request->source;
+	int error = check(source, request);
+
+	// What the peer may have changed already must not be read here.
+	if (!error && source->handover) {
+		request->waiter.wake = dispatch_again;
+		waiter_add(&source->held, &request->waiter);
+		return;
+	}
 	if (error || (request->op != REQUEST_FLUSH && !request->length) ||
 	    (request->op == REQUEST_TRIM && !shrink_trim(request))) {
 		request_finish_later(request, error);
@@ -390,4 +398,15 @@ void source_submit(struct source *source, struct request *request)
 	}
 	TAILQ_INSERT_TAIL(&source->changes, request, changes);
 	admit(request);
+}
+
+void source_submit(struct source *source, struct request *request)
+{
+	request->source = source;
+	request->waiters = NULL;
+	request->bounce = NULL;
+	request->marked = false;
+	request->exclusive = false;
+	source->requests++;
+	dispatch(request);
 }

@@ -74,6 +74,7 @@ static void end_session(struct source *source, const char *why)
 	source->session = SESSION_IDLE;
 	source->channel = NULL;
 	source->applied = 0;
+	handover_lost(source);
 	source_tell(source, SOURCE_DISCONNECTED, 0, why);
 	epoch_disconnected(source);
 	if (!source->fenced && !source->stopping)
@@ -95,13 +96,31 @@ static void channel_closed(void *user, const char *why)
 	end_session(user, why);
 }
 
-static void fence(struct source *source, const char *why)
+// What the standby had of our generation when it was promoted is not beyond it.
+static void forget_shared(struct source *source, const struct lineage *successor)
+{
+	const struct ancestor *ancestor = lineage_find(successor, &source->state.lineage.generation);
+
+	if (ancestor && !source->map.suspect && ancestor->epoch <= source->map.cut)
+		epoch_settle(source, ancestor->epoch);
+	else if (ancestor)
+		source->map.suspect = true; // it knows epochs that we never cut
+}
+
+static void fence(struct source *source, const struct source_successor *successor, const char *why)
 {
 	source->verdict = SOURCE_STATE_DEMOTED;
 	if (MUTANT(FENCE_IGNORED))
 		return;
+	epoch_disconnected(source);
+	forget_shared(source, &successor->lineage);
+	source->split = source->serving && !source->handover && !successor->untouched && source_behind(source);
+	if (source->split)
+		source->verdict = SOURCE_STATE_SPLIT_BRAIN;
 	source->fenced = true;
 	source->serving = false;
+	source->handover = false;
+	handover_end(source);
 	source_tell(source, SOURCE_FENCED, 0, why);
 	uplink_lost(source, why);
 }
@@ -159,31 +178,27 @@ static void plan_full_sync(struct source *source, const struct wire_welcome *wel
 	source->plan = cursor.volume == source->volume_count ? PLAN_COMPLETE : PLAN_FULL_SYNC;
 }
 
-// What has to be shipped, from what the standby has. False: refused.
-static bool settle(struct source *source, const struct wire_welcome *welcome)
+// What has to be shipped, from what the standby has.
+static void settle(struct source *source, const struct wire_welcome *welcome, enum verdict verdict)
 {
 	uint64_t durable = welcome->hello.epoch;
-	char why[160];
 
+	source->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
+	// It lost what it had acknowledged: its disk or state was replaced.
+	if (welcome->consistent && source->map.acknowledged &&
+	    (source->adopting ? !MUTANT(REPLACED_TAKEN_BACK) : durable < source->map.acknowledged))
+		source->map.suspect = true;
+	if (verdict == VERDICT_COMPARE && !MUTANT(COMPARED_AS_RESYNC))
+		source->map.suspect = true;
 	if (!welcome->consistent) {
 		epoch_settle(source, 0);
 		plan_full_sync(source, welcome);
-		durable = welcome->hello.epoch;
 	} else if (source->map.suspect) {
 		epoch_settle(source, 0);
 		source->plan = PLAN_COMPARE;
-	} else if (durable > source->map.cut) {
-		snprintf(
-		        why, sizeof(why),
-		        "the standby holds epoch %llu, and this node never cut one after %llu: its state was rolled back",
-		        (unsigned long long)durable, (unsigned long long)source->map.cut);
-		refuse(source, SOURCE_STATE_REFUSED, why);
-		return false;
-	} else if (durable < source->map.acknowledged) {
-		// It lost what it had acknowledged: its disk or state was replaced.
-		source->map.suspect = true;
+	} else if (source->adopting) {
 		epoch_settle(source, 0);
-		source->plan = PLAN_COMPARE;
+		source->plan = source->doubtful ? PLAN_COMPARE : PLAN_CHANGES;
 	} else {
 		if (MUTANT(LOST_ACK_NOT_SETTLED))
 			durable = source->map.acknowledged;
@@ -196,20 +211,126 @@ static bool settle(struct source *source, const struct wire_welcome *welcome)
 	source->durable = source->applied = welcome->consistent ? durable : 0;
 	map_save(&source->map);
 	regions_note(source);
-	return true;
 }
 
 static void serve(struct source *source)
 {
-	if (source->serving || source->fenced)
+	if (source->serving || source->fenced || source->handover)
 		return;
 	source->serving = true;
 	source_tell(source, SOURCE_SERVING, 0, NULL);
 }
 
+// What the standby lacks is known now.
+static void learned(struct source *source)
+{
+	source->session = SESSION_READY;
+	epoch_consider(source);
+}
+
+// Blocks that a former primary holds beyond: it is to get them back as they
+// are here.
+static void got_beyond(struct source *source, const struct wire_beyond *beyond)
+{
+	uint64_t blocks = beyond->volume < source->volume_count ? source->volumes[beyond->volume].blocks : 0;
+
+	for (uint32_t i = 0; i < beyond->extent_count; i++) {
+		const struct extent *extent = &beyond->extents[i];
+
+		if (extent->first >= blocks || extent->count > blocks - extent->first) {
+			uplink_lost(source, "the standby told of blocks that are outside of the volumes");
+			return;
+		}
+		if (!MUTANT(BEYOND_IGNORED))
+			bitmap_set(&source->open->dirty[beyond->volume], extent->first, extent->count);
+	}
+	if (!source->open->opened)
+		source->open->opened = clock_now(source->clock);
+	if (beyond->last)
+		learned(source);
+}
+
+static struct standing own_standing(const struct source *source)
+{
+	return (struct standing){
+	        .role = ROLE_PRIMARY,
+	        .lineage = source->state.lineage,
+	        .born = source->state.born,
+	        .epoch = source->map.cut,
+	        .consistent = true,
+	        .mapped = !source->map.suspect,
+	};
+}
+
+// What keeps two nodes apart is told with what each of them holds.
+static void refuse_peer(struct source *source, enum verdict verdict, const struct wire_welcome *welcome)
+{
+	char why[200];
+
+	switch (verdict) {
+	case VERDICT_PEER_FENCED:
+		serve(source); // the peer is no primary any more: we are the newest
+		if (welcome->hello.split)
+			refuse(source, SOURCE_STATE_SPLIT_BRAIN,
+			       "both nodes were written to as primaries: decide which side loses, and there: stead resync "
+			       "--discard-local");
+		else
+			refuse(source, SOURCE_STATE_DIVERGED,
+			       "the peer is a former primary and may hold writes of its own; there: stead resync");
+		return;
+	case VERDICT_DIVERGED:
+		refuse(source, SOURCE_STATE_DIVERGED,
+		       "the standby holds what this primary never had; to overwrite it, there: stead resync --discard-local");
+		return;
+	case VERDICT_ROLLED_BACK:
+		snprintf(
+		        why, sizeof(why),
+		        "the standby holds epoch %llu, and this node never cut one after %llu: its state was rolled back; "
+		        "to overwrite the standby, there: stead resync --discard-local",
+		        (unsigned long long)welcome->hello.epoch, (unsigned long long)source->map.cut);
+		refuse(source, SOURCE_STATE_REFUSED, why);
+		return;
+	default:
+		refuse(source, SOURCE_STATE_REFUSED, "the peer's generation is unrelated to ours; pair anew");
+	}
+}
+
+static void split_brain(struct source *source, const struct wire_welcome *welcome, bool gives_way)
+{
+	static const char why[] =
+	        "both nodes were promoted: decide which side loses, and there: stead resync --discard-local";
+	struct source_successor successor = {.lineage = welcome->hello.lineage};
+
+	if (gives_way) {
+		fence(source, &successor, why);
+		return;
+	}
+	serve(source);
+	refuse(source, SOURCE_STATE_SPLIT_BRAIN, why);
+}
+
+static void follow_up(struct source *source, const struct wire_welcome *welcome, enum verdict verdict)
+{
+	source->verdict = SOURCE_STATE_REPLICATING;
+	source->trouble = NULL;
+	source->not_before = 0;
+	settle(source, welcome, verdict);
+	source->session = SESSION_LEARNING;
+	source->ever_ready = true;
+	source->attempts = 0;
+	source_tell(source, SOURCE_CONNECTED, 0, source->peer);
+	handover_contact(source, "the standby did not take over");
+	serve(source);
+	if (verdict != VERDICT_RESYNC || !welcome->hello.returned)
+		learned(source);
+}
+
 static void got_welcome(struct source *source, const struct frame *frame)
 {
 	struct wire_welcome welcome;
+	struct standing mine, peers;
+	struct source_successor successor;
+	enum verdict verdict;
 	char why[160];
 
 	if (wire_get_welcome(frame, &welcome) < 0) {
@@ -217,40 +338,25 @@ static void got_welcome(struct source *source, const struct frame *frame)
 		return;
 	}
 	snprintf(source->peer, sizeof(source->peer), "%s", source->channel->peer);
-	switch (lineage_judge(ROLE_PRIMARY, &source->state.lineage, welcome.hello.role, &welcome.hello.lineage)) {
-	case VERDICT_CONTINUE:
-		break;
-	case VERDICT_FENCED:
-		snprintf(why, sizeof(why), "%s was promoted and is the primary now", source->peer);
-		fence(source, why);
-		return;
-	case VERDICT_PEER_FENCED:
-		serve(source); // the peer is no primary any more: we are the newest
-		refuse(source, SOURCE_STATE_DIVERGED,
-		       "the peer is a former primary and may hold writes of its own: pair it anew as the standby");
-		return;
-	case VERDICT_SPLIT_BRAIN:
-		refuse(source, SOURCE_STATE_SPLIT_BRAIN, "both nodes were promoted: decide which side loses");
-		return;
-	default:
-		refuse(source, SOURCE_STATE_REFUSED, "the peer's generation is unrelated to ours");
-		return;
-	}
-	if (!volumes_equal(source, &welcome.hello)) {
+	source->peer_bytes = welcome.hello.local_bytes;
+	source->peer_since = welcome.hello.local_since;
+	source->peer_born = welcome.hello.born;
+	mine = own_standing(source);
+	peers = wire_standing(&welcome.hello, welcome.consistent);
+	verdict = lineage_judge(&mine, &peers);
+	if (verdict == VERDICT_FENCED) {
+		snprintf(why, sizeof(why), "%s was promoted over this node", source->peer);
+		successor = (struct source_successor){welcome.hello.lineage, welcome.hello.untouched};
+		fence(source, &successor, why);
+	} else if (verdict == VERDICT_SPLIT_BRAIN) {
+		split_brain(source, &welcome, lineage_gives_way(&mine, &peers));
+	} else if (verdict != VERDICT_CONTINUE && verdict != VERDICT_RESYNC && verdict != VERDICT_COMPARE) {
+		refuse_peer(source, verdict, &welcome);
+	} else if (!volumes_equal(source, &welcome.hello)) {
 		refuse(source, SOURCE_STATE_REFUSED, "the peer's volumes differ in name, order or size");
-		return;
+	} else {
+		follow_up(source, &welcome, verdict);
 	}
-	source->verdict = SOURCE_STATE_REPLICATING;
-	source->trouble = NULL;
-	source->not_before = 0;
-	if (!settle(source, &welcome))
-		return;
-	source->session = SESSION_READY;
-	source->ever_ready = true;
-	source->attempts = 0;
-	source_tell(source, SOURCE_CONNECTED, 0, source->peer);
-	serve(source);
-	epoch_consider(source);
 }
 
 static void got_refuse(struct source *source, const struct frame *frame)
@@ -293,6 +399,7 @@ static bool got_frame(struct source *source, const struct frame *frame)
 		struct wire_differ differ;
 		struct wire_mark mark;
 		struct wire_heartbeat heartbeat;
+		struct wire_decline decline;
 	} body;
 
 	switch (frame->type) {
@@ -322,12 +429,37 @@ static bool got_frame(struct source *source, const struct frame *frame)
 			return false;
 		got_heartbeat(source, &body.heartbeat);
 		return true;
+	case FRAME_DECLINE:
+		if (wire_get_decline(frame, &body.decline) < 0)
+			return false;
+		handover_contact(source, body.decline.reason);
+		return true;
+	case FRAME_SWITCHOVER:
+		source_tell(source, SOURCE_SWITCHOVER_WANTED, 0, NULL);
+		return true;
 	case FRAME_REFUSE:
 		got_refuse(source, frame);
 		return true;
 	default:
 		return false;
 	}
+}
+
+// A session whose standby tells what it holds beyond. False: not understood.
+static bool got_learning_frame(struct source *source, const struct frame *frame)
+{
+	struct wire_beyond beyond;
+	struct wire_heartbeat heartbeat;
+
+	if (frame->type == FRAME_BEYOND && wire_get_beyond(frame, &beyond) == 0)
+		got_beyond(source, &beyond);
+	else if (frame->type == FRAME_HEARTBEAT && wire_get_heartbeat(frame, &heartbeat) == 0)
+		got_heartbeat(source, &heartbeat);
+	else if (frame->type == FRAME_REFUSE)
+		got_refuse(source, frame);
+	else
+		return false;
+	return true;
 }
 
 static void channel_frame(void *user, const struct frame *frame)
@@ -339,6 +471,8 @@ static void channel_frame(void *user, const struct frame *frame)
 	source->heard = clock_now(source->clock);
 	if (source->session == SESSION_READY) {
 		known = got_frame(source, frame);
+	} else if (source->session == SESSION_LEARNING) {
+		known = got_learning_frame(source, frame);
 	} else {
 		known = frame->type == FRAME_WELCOME || frame->type == FRAME_REFUSE;
 		if (frame->type == FRAME_WELCOME)
@@ -362,7 +496,12 @@ static void greet(struct source *source)
 	        .pair = source->state.pair,
 	        .role = ROLE_PRIMARY,
 	        .lineage = source->state.lineage,
+	        .born = source->state.born,
 	        .epoch = source->map.cut,
+	        .mapped = !source->map.suspect,
+	        .untouched = source->untouched,
+	        .local_bytes = source_behind(source),
+	        .local_since = source_oldest(source),
 	        .sync = source->map.sync,
 	        .volume_count = source->volume_count,
 	};
@@ -432,7 +571,7 @@ void uplink_stop(struct source *source)
 	source->session = SESSION_IDLE;
 }
 
-void source_fence(struct source *source, const char *why)
+void source_fence(struct source *source, const struct source_successor *successor, const char *why)
 {
 	if (source->fenced || source->stopping)
 		return;
@@ -441,7 +580,7 @@ void source_fence(struct source *source, const char *why)
 		dialer_cancel(source->config.dialer);
 		source->session = SESSION_IDLE;
 	}
-	fence(source, why);
+	fence(source, successor, why);
 }
 
 void uplink_free(struct source *source)
@@ -476,8 +615,8 @@ void uplink_tick(struct source *source)
 		uplink_lost(source, "the peer has been silent for 5 seconds");
 		return;
 	}
-	if (uplink_ready(source)) {
+	if (uplink_ready(source))
 		shipper_mark(source);
+	if (source->session >= SESSION_LEARNING)
 		send_heartbeat(source);
-	}
 }

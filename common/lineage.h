@@ -29,12 +29,29 @@ struct lineage {
 	struct ancestor ancestors[ANCESTORS_MAX]; // newest first; the oldest fall off
 };
 
+// What a node says of itself when two of them meet: all that decides which may
+// follow the other.
+struct standing {
+	enum role role;
+	struct lineage lineage;
+	int64_t born; // wall clock of the promotion that made the generation, ns; 0: made by pairing
+	uint64_t epoch; // of its generation. Primary: the last cut; standby: the last durable, or where it returned
+	bool consistent; // standby: it holds that epoch
+	bool returned; // standby that was a primary, and may hold blocks beyond
+	bool mapped; // returned: it knows which
+	bool yields; // standby: what it holds may be overwritten, the administrator said
+};
+
 enum verdict {
-	VERDICT_CONTINUE, // same generation, one primary, one standby
-	VERDICT_FENCED, // the peer was promoted over us: stop serving
-	VERDICT_PEER_FENCED, // we were promoted over the peer: it must stop serving
-	VERDICT_SPLIT_BRAIN, // both are primary, neither descends from the other
-	VERDICT_UNRELATED, // not both primary, and neither descends from the other
+	VERDICT_CONTINUE, // same generation, one primary, one standby: on from the standby's epoch
+	VERDICT_RESYNC, // the standby lacks what changed since it was left behind, beside what it holds beyond
+	VERDICT_COMPARE, // the standby may follow, but which blocks differ is not known
+	VERDICT_ROLLED_BACK, // the standby knows an epoch that the primary never cut
+	VERDICT_DIVERGED, // the standby holds what its primary never had, and nobody said that it yields
+	VERDICT_FENCED, // the peer's generation is newer than ours: stop serving
+	VERDICT_PEER_FENCED, // ours is newer than the peer's: it must stop serving
+	VERDICT_SPLIT_BRAIN, // both are primary, neither descends from the other: the older stops serving
+	VERDICT_UNRELATED, // no generation in common
 	VERDICT_NO_PRIMARY, // both are standby
 };
 
@@ -47,7 +64,11 @@ void lineage_push(struct lineage *lineage, const struct id *generation, uint64_t
 // Looks generation up among the ancestors; NULL when it is not one.
 const struct ancestor *lineage_find(const struct lineage *lineage, const struct id *generation);
 
-enum verdict lineage_judge(enum role my_role, const struct lineage *mine, enum role peer_role,
-                           const struct lineage *peers);
+// Two nodes that ask about each other come to the same end: the verdict of one
+// is the mirror image of the other's, whatever both say.
+enum verdict lineage_judge(const struct standing *mine, const struct standing *peers);
+
+// In a split brain: whether mine has to stop serving. Never false for both.
+bool lineage_gives_way(const struct standing *mine, const struct standing *peers);
 
 #endif

@@ -25,6 +25,11 @@
 	MUTANT_DO(REGION_RELEASED_UNFLUSHED)                                                                           \
 	MUTANT_DO(REGION_RELEASED_UNSHIPPED)                                                                           \
 	MUTANT_DO(CUT_NOT_NOTED)                                                                                       \
+	MUTANT_DO(TOUCHED_UNSAVED)                                                                                     \
+	MUTANT_DO(DRAINED_TOO_EARLY)                                                                                   \
+	MUTANT_DO(BEYOND_IGNORED)                                                                                      \
+	MUTANT_DO(COMPARED_AS_RESYNC)                                                                                  \
+	MUTANT_DO(REPLACED_TAKEN_BACK)                                                                                 \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \
@@ -37,6 +42,7 @@
 	MUTANT_DO(PROMOTED_BEFORE_APPLIED)                                                                             \
 	MUTANT_DO(REWIND_IGNORES_INFLIGHT)                                                                             \
 	MUTANT_DO(COMPARE_BEFORE_APPLIED)                                                                              \
+	MUTANT_DO(TAKEOVER_TOO_EARLY)                                                                                  \
 	/* both */                                                                                                     \
 	MUTANT_DO(FENCE_IGNORED)
 

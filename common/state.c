@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 
 size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 {
@@ -16,6 +16,13 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u8(&writer, state->paused);
 	write_u8(&writer, state->consistent);
 	write_u8(&writer, state->fenced);
+	write_u8(&writer, state->split);
+	write_u8(&writer, state->untouched);
+	write_u8(&writer, state->redo);
+	write_u8(&writer, state->handover);
+	write_u8(&writer, state->returned);
+	write_u8(&writer, state->yields);
+	write_zeroes(&writer, 2);
 	write_id(&writer, &state->pair);
 	write_bytes(&writer, state->peer_key, sizeof(state->peer_key));
 	write_id(&writer, &state->sync);
@@ -24,6 +31,10 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u64(&writer, state->sync_block);
 	write_u64(&writer, state->promoted_epoch);
 	write_u64(&writer, (uint64_t)state->promoted_point);
+	write_u64(&writer, (uint64_t)state->born);
+	write_u64(&writer, state->local_bytes);
+	write_u64(&writer, (uint64_t)state->local_since);
+	write_u64(&writer, state->base_epoch);
 	write_lineage(&writer, &state->lineage);
 	write_u32(&writer, state->volume_count);
 	write_u32(&writer, 0);
@@ -34,15 +45,22 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	return writer_length(&writer);
 }
 
-static int check_role(struct reader *reader, struct pair_state *state, struct error *err)
+static int read_role(struct reader *reader, struct pair_state *state, struct error *err)
 {
 	uint8_t role = read_u8(reader);
 
 	state->paused = read_bool(reader);
 	state->consistent = read_bool(reader);
 	state->fenced = read_bool(reader);
+	state->split = read_bool(reader);
+	state->untouched = read_bool(reader);
+	state->redo = read_bool(reader);
+	state->handover = read_bool(reader);
+	state->returned = read_bool(reader);
+	state->yields = read_bool(reader);
+	read_zeroes(reader, 2);
 	if (reader->bad)
-		return fail(err, EINVAL, "pair state: a flag of paused, consistent or fenced is neither 0 nor 1");
+		return fail(err, EINVAL, "pair state: a flag is neither 0 nor 1, or cut short");
 	if (role != ROLE_PRIMARY && role != ROLE_STANDBY)
 		return fail(err, EINVAL, "pair state: role is %u, must be 1 (primary) or 2 (standby)", role);
 	state->role = role;
@@ -91,7 +109,7 @@ int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state,
 	if (reader.bad || version != STATE_VERSION)
 		return fail(err, EINVAL, "pair state: format version is %u, this program reads %d", version,
 		            STATE_VERSION);
-	error = check_role(&reader, state, err);
+	error = read_role(&reader, state, err);
 	if (error)
 		return error;
 	state->pair = read_some_id(&reader);
@@ -102,8 +120,13 @@ int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state,
 	state->sync_block = read_u64(&reader);
 	state->promoted_epoch = read_u63(&reader);
 	state->promoted_point = (int64_t)read_u63(&reader);
+	state->born = (int64_t)read_u63(&reader);
+	state->local_bytes = read_u63(&reader);
+	state->local_since = (int64_t)read_u63(&reader);
+	state->base_epoch = read_u63(&reader);
 	if (reader.bad)
-		return fail(err, EINVAL, "pair state: pair id, sync cursor or promotion is cut short or out of range");
+		return fail(err, EINVAL,
+		            "pair state: pair id, sync cursor, promotion or base is cut short or out of range");
 	read_lineage(&reader, &state->lineage);
 	if (reader.bad)
 		return fail(err, EINVAL,

@@ -25,8 +25,26 @@ struct pair_state {
 	enum role role;
 	struct lineage lineage;
 	uint8_t peer_key[32]; // fingerprint that the peer must prove (keys.h)
+	int64_t born; // wall clock of the promotion that made the generation, ns; 0: made by pairing
 	bool paused; // primary: ships nothing until resumed
 	bool fenced; // primary: the peer was promoted over it, it serves nothing any more
+	bool split; // fenced: both nodes had been written to as primaries
+	bool untouched; // primary: promoted, and not written to since: its change map begins empty
+	bool redo; // primary: the journal holds epochs that are not in the volumes yet
+	bool handover; // primary: it told its peer to take over, and serves nothing until it knows the outcome
+
+	// Fenced: what it had acknowledged beyond the point at which the newer
+	// generation began, as far as it knows.
+	uint64_t local_bytes;
+	int64_t local_since; // wall clock of the oldest of it, ns; 0: none
+
+	// Standby that has been a primary: its change map, closed, names what it
+	// holds beyond that point; its journal begins anew. Until the first epoch
+	// of the newer generation is durable here.
+	bool returned;
+	uint64_t
+	        base_epoch; // returned: the epoch of its generation that it stands at; one more than any that it cut: beyond
+	bool yields; // standby: what it holds may be overwritten by any primary of the pair
 
 	// Standby: false from the first direct write of a full sync until the
 	// epoch that completes it is durable. Not promotable while false.

@@ -14,19 +14,21 @@
 #define BLOCKS_MAX (VOLUME_BYTES_MAX >> BLOCK_SHIFT) // in a volume
 
 static const char *const type_names[] = {
-        [FRAME_HELLO] = "HELLO",   [FRAME_WELCOME] = "WELCOME",
-        [FRAME_REFUSE] = "REFUSE", [FRAME_JOIN] = "JOIN",
-        [FRAME_JOINED] = "JOINED", [FRAME_BEGIN] = "BEGIN",
-        [FRAME_BLOCKS] = "BLOCKS", [FRAME_COMPARE] = "COMPARE",
-        [FRAME_DIFFER] = "DIFFER", [FRAME_END] = "END",
-        [FRAME_ABORT] = "ABORT",   [FRAME_DURABLE] = "DURABLE",
-        [FRAME_REJECT] = "REJECT", [FRAME_MARK] = "MARK",
-        [FRAME_MARKED] = "MARKED", [FRAME_HEARTBEAT] = "HEARTBEAT",
+        [FRAME_HELLO] = "HELLO",           [FRAME_WELCOME] = "WELCOME",
+        [FRAME_REFUSE] = "REFUSE",         [FRAME_JOIN] = "JOIN",
+        [FRAME_JOINED] = "JOINED",         [FRAME_BEGIN] = "BEGIN",
+        [FRAME_BLOCKS] = "BLOCKS",         [FRAME_COMPARE] = "COMPARE",
+        [FRAME_DIFFER] = "DIFFER",         [FRAME_END] = "END",
+        [FRAME_ABORT] = "ABORT",           [FRAME_DURABLE] = "DURABLE",
+        [FRAME_REJECT] = "REJECT",         [FRAME_MARK] = "MARK",
+        [FRAME_MARKED] = "MARKED",         [FRAME_HEARTBEAT] = "HEARTBEAT",
+        [FRAME_BEYOND] = "BEYOND",         [FRAME_TAKEOVER] = "TAKEOVER",
+        [FRAME_SWITCHOVER] = "SWITCHOVER", [FRAME_DECLINE] = "DECLINE",
 };
 
 static bool type_known(unsigned type)
 {
-	return type >= FRAME_HELLO && type <= FRAME_HEARTBEAT;
+	return type >= FRAME_HELLO && type <= FRAME_DECLINE;
 }
 
 const char *frame_type_name(unsigned type)
@@ -131,7 +133,8 @@ size_t wire_put_begin(uint8_t *body, const struct wire_begin *begin)
 	write_u64(&writer, begin->base);
 	write_u8(&writer, (uint8_t)begin->kind);
 	write_u8(&writer, begin->completes);
-	write_zeroes(&writer, 6);
+	write_u8(&writer, begin->adopts);
+	write_zeroes(&writer, 5);
 	write_id(&writer, &begin->sync);
 	write_u64(&writer, (uint64_t)begin->cut_wall);
 	return writer_length(&writer);
@@ -149,10 +152,11 @@ int wire_get_begin(const struct frame *frame, struct wire_begin *begin)
 	reader_demand(&reader, kind == EPOCH_ATOMIC || kind == EPOCH_DIRECT);
 	begin->kind = kind;
 	begin->completes = read_bool(&reader);
-	read_zeroes(&reader, 6);
+	begin->adopts = read_bool(&reader);
+	read_zeroes(&reader, 5);
 	begin->sync = read_id(&reader);
 	if (kind == EPOCH_DIRECT) // belongs to a full sync, and never ends one
-		reader_demand(&reader, !id_is_none(&begin->sync) && !begin->completes);
+		reader_demand(&reader, !id_is_none(&begin->sync) && !begin->completes && !begin->adopts);
 	begin->cut_wall = (int64_t)read_u63(&reader);
 	return verdict(&reader);
 }
@@ -217,8 +221,10 @@ size_t wire_put_epoch(uint8_t *body, const struct wire_epoch *epoch)
 
 int wire_get_epoch(const struct frame *frame, struct wire_epoch *epoch)
 {
-	struct reader reader = body_of(frame, FRAME_ABORT, FRAME_DURABLE);
+	struct reader reader = reader_begin(frame->payload, frame->length);
 
+	reader_demand(&reader,
+	              frame->type == FRAME_ABORT || frame->type == FRAME_DURABLE || frame->type == FRAME_TAKEOVER);
 	epoch->epoch = read_u63(&reader);
 	epoch->wall = (int64_t)read_u63(&reader);
 	return verdict(&reader);

@@ -11,6 +11,8 @@
 //   A → R  BEGIN 8 ...      before the answer to 7
 //   R → A  DURABLE 7        journalled and flushed
 //   both   HEARTBEAT        every second
+//   R → A  BEYOND           after WELCOME, what a former primary holds beyond
+//   A → R  TAKEOVER 8       planned switchover: be the primary after epoch 8
 //
 // Everything here is pure: no allocation, no I/O. The get functions check every
 // field of the body for itself (counts, names, booleans, trailing bytes); what
@@ -54,6 +56,10 @@ enum frame_type {
 	FRAME_MARK = 14,
 	FRAME_MARKED = 15,
 	FRAME_HEARTBEAT = 16,
+	FRAME_BEYOND = 17,
+	FRAME_TAKEOVER = 18,
+	FRAME_SWITCHOVER = 19,
+	FRAME_DECLINE = 20,
 };
 
 // A frame as it lies in a buffer, header checked.
@@ -78,7 +84,15 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 	struct id pair;
 	enum role role;
 	struct lineage lineage;
-	uint64_t epoch; // HELLO: last cut; WELCOME: last durable
+	uint64_t epoch; // as in struct standing
+	int64_t born; // so are these
+	bool returned;
+	bool mapped;
+	bool yields;
+	bool untouched; // primary: promoted, and not written to since
+	bool split; // primary: stopped serving, after both had been written to
+	uint64_t local_bytes; // primary: changed since its generation began, or what it holds beyond the peer's
+	int64_t local_since; // wall clock of the oldest of them, ns; 0: none
 	struct id sync; // full sync under way; none: none
 	unsigned volume_count;
 	struct wire_volume volumes[VOLUMES_MAX];
@@ -138,6 +152,7 @@ struct wire_begin {
 	uint64_t base; // the epoch before it on this connection, or the last durable
 	enum epoch_kind kind;
 	bool completes; // the standby is consistent once this one is durable
+	bool adopts; // ATOMIC: the standby is of the primary's generation once this one is durable
 	struct id sync; // DIRECT: which full sync this is
 	int64_t cut_wall; // ns
 };
@@ -165,7 +180,7 @@ struct wire_end {
 	uint64_t digest; // chained XXH3-64 of their checksums, in order (codec.h)
 };
 
-struct wire_epoch { // ABORT, DURABLE
+struct wire_epoch { // ABORT, DURABLE; TAKEOVER: the last epoch there is, durable
 	uint64_t epoch;
 	int64_t wall; // sender's clock, ns
 };
@@ -179,6 +194,20 @@ struct wire_reject {
 struct wire_mark { // MARK, MARKED: the full sync is complete up to here
 	uint32_t volume;
 	uint64_t block;
+};
+
+// What a returned standby holds beyond the point at which the primary's
+// generation began, in no order.
+#define BEYOND_EXTENTS_MAX 250
+struct wire_beyond {
+	uint32_t volume;
+	bool last;
+	uint32_t extent_count; // 0 only when last
+	struct extent extents[BEYOND_EXTENTS_MAX];
+};
+
+struct wire_decline { // of TAKEOVER, SWITCHOVER: nothing was changed
+	char reason[REASON_MAX + 1];
 };
 
 struct wire_heartbeat {
@@ -219,6 +248,8 @@ size_t wire_put_epoch(uint8_t *body, const struct wire_epoch *epoch);
 size_t wire_put_reject(uint8_t *body, const struct wire_reject *reject);
 size_t wire_put_mark(uint8_t *body, const struct wire_mark *mark);
 size_t wire_put_heartbeat(uint8_t *body, const struct wire_heartbeat *heartbeat);
+size_t wire_put_beyond(uint8_t *body, const struct wire_beyond *beyond);
+size_t wire_put_decline(uint8_t *body, const struct wire_decline *decline);
 
 int wire_get_hello(const struct frame *frame, struct wire_hello *hello);
 int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome);
@@ -233,6 +264,11 @@ int wire_get_epoch(const struct frame *frame, struct wire_epoch *epoch);
 int wire_get_reject(const struct frame *frame, struct wire_reject *reject);
 int wire_get_mark(const struct frame *frame, struct wire_mark *mark);
 int wire_get_heartbeat(const struct frame *frame, struct wire_heartbeat *heartbeat);
+int wire_get_beyond(const struct frame *frame, struct wire_beyond *beyond);
+int wire_get_decline(const struct frame *frame, struct wire_decline *decline);
+
+// What a HELLO, or a WELCOME that says consistent, says of its sender.
+struct standing wire_standing(const struct wire_hello *hello, bool consistent);
 
 // The sender's half of BLOCKS and COMPARE: volume and extents. The content
 // follows as message->data and is added by the codec. Needs BLOCKS_BODY_MAX.

@@ -76,6 +76,15 @@ static void write_hello(struct writer *writer, const struct wire_hello *hello, b
 	write_u32(writer, hello->volume_count);
 	write_u64(writer, hello->epoch);
 	write_id(writer, &hello->sync);
+	write_u64(writer, (uint64_t)hello->born);
+	write_u64(writer, hello->local_bytes);
+	write_u64(writer, (uint64_t)hello->local_since);
+	write_u8(writer, hello->returned);
+	write_u8(writer, hello->mapped);
+	write_u8(writer, hello->yields);
+	write_u8(writer, hello->untouched);
+	write_u8(writer, hello->split);
+	write_zeroes(writer, 3);
 	write_lineage(writer, &hello->lineage);
 	write_volumes(writer, hello->volumes, hello->volume_count, welcome);
 }
@@ -98,6 +107,15 @@ static int read_hello(struct reader *reader, struct wire_hello *hello, bool welc
 	hello->volume_count = read_volume_count(reader);
 	hello->epoch = read_u63(reader);
 	hello->sync = read_id(reader);
+	hello->born = (int64_t)read_u63(reader);
+	hello->local_bytes = read_u63(reader);
+	hello->local_since = (int64_t)read_u63(reader);
+	hello->returned = read_bool(reader);
+	hello->mapped = read_bool(reader);
+	hello->yields = read_bool(reader);
+	hello->untouched = read_bool(reader);
+	hello->split = read_bool(reader);
+	read_zeroes(reader, 3);
 	read_lineage(reader, &hello->lineage);
 	read_volumes(reader, hello->volumes, hello->volume_count, welcome);
 	return reader->bad ? -EBADMSG : 0;

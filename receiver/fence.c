@@ -86,7 +86,7 @@ static void answered(void *user, int error, json_t *reply, const struct error *r
 	finish(fence);
 }
 
-void fence_pair(struct receiver *receiver, const char *name)
+void fence_pair(struct receiver *receiver, const char *name, uint64_t epoch, bool untouched)
 {
 	struct fence *fence, *other;
 
@@ -100,8 +100,9 @@ void fence_pair(struct receiver *receiver, const char *name)
 	snprintf(fence->name, sizeof(fence->name), "%s", name);
 	TAILQ_INSERT_TAIL(&receiver->fences, fence, entry);
 	if (control_ask_on(receiver->loop, receiver->paths.agent_socket,
-	                   json_pack("{s:s,s:s}", "command", CONTROL_PAIR_FENCE, "pair", name), AGENT_MS, fence,
-	                   answered) < 0) {
+	                   json_pack("{s:s,s:s,s:I,s:b}", "command", CONTROL_PAIR_FENCE, "pair", name, "epoch",
+	                             (json_int_t)epoch, "untouched", untouched),
+	                   AGENT_MS, fence, answered) < 0) {
 		fence->result = fail(&fence->reason, ENOMEM, "out of memory");
 		finish(fence);
 	}

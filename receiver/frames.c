@@ -38,7 +38,8 @@ static int take_heartbeat(struct sink *sink, const struct frame *frame, struct e
 	sink->primary_cut = heartbeat.cut;
 	sink->primary_lag = heartbeat.lag;
 	sink->skew = heartbeat.wall - clock_wall(sink->clock);
-	if (sink->session.takes_epochs && heartbeat.clean && heartbeat.cut == journal_durable(sink->journal))
+	if (sink->session.takes_epochs && heartbeat.clean && heartbeat.cut == journal_durable(sink->journal) &&
+	    id_equal(&sink->session.hello.lineage.generation, &sink->lineage.generation))
 		sink->recovery_point = heartbeat.wall;
 	return 0;
 }
@@ -56,6 +57,10 @@ static int check_begin(struct sink *sink, const struct wire_begin *begin, struct
 	if (begin->epoch <= begin->base)
 		return fail(err, EPROTO, "epoch %" PRIu64 " does not come after its base %" PRIu64, begin->epoch,
 		            begin->base);
+	if (begin->kind == EPOCH_ATOMIC && begin->adopts != session->adopting)
+		return fail(err, EPROTO, "epoch %" PRIu64 " %s", begin->epoch,
+		            begin->adopts ? "makes us follow a generation that is ours already"
+		                          : "is of a generation that we do not follow yet");
 	if (begin->kind == EPOCH_DIRECT && id_is_none(&begin->sync))
 		return fail(err, EPROTO, "epoch %" PRIu64 " belongs to a full sync that is not named", begin->epoch);
 	if (begin->kind == EPOCH_DIRECT && sink->consistent && id_equal(&begin->sync, &sink->state.sync))
@@ -172,6 +177,9 @@ static int take_end(struct sink *sink, const struct frame *frame, struct error *
 		        .cut_wall = session->begin.cut_wall,
 		        .completes = session->begin.completes,
 		        .sync = sink->state.sync,
+		        .adopts = session->begin.adopts,
+		        .lineage = session->hello.lineage,
+		        .born = session->hello.born,
 		        .frames = session->frames,
 		        .digest = session->digest,
 		};
@@ -181,6 +189,10 @@ static int take_end(struct sink *sink, const struct frame *frame, struct error *
 	}
 	if (error)
 		return error;
+	if (session->begin.adopts) {
+		session->adopting = false;
+		session->adoption = end.epoch;
+	}
 	session->received = end.epoch;
 	session->mode = MODE_NONE;
 	return 0;
@@ -228,6 +240,28 @@ static int take_mark(struct sink *sink, const struct frame *frame, struct error 
 	return direct_mark(sink, &mark);
 }
 
+static int take_takeover(struct sink *sink, const struct frame *frame, struct error *err)
+{
+	struct wire_epoch last;
+
+	if (wire_get_epoch(frame, &last))
+		return malformed(frame, err);
+	if (sink->session.mode != MODE_NONE || sink->session.takeover)
+		return out_of_place(frame, err);
+	roles_takeover(sink, last.epoch);
+	return 0;
+}
+
+static int take_decline(struct sink *sink, const struct frame *frame, struct error *err)
+{
+	struct wire_decline decline;
+
+	if (wire_get_decline(frame, &decline))
+		return malformed(frame, err);
+	sink_event(sink, SINK_DECLINED, 0, decline.reason);
+	return 0;
+}
+
 int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 {
 	if (sink->session.stage == SESSION_SETTLING)
@@ -248,6 +282,10 @@ int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 		return take_abort(sink, frame, err);
 	case FRAME_MARK:
 		return take_mark(sink, frame, err);
+	case FRAME_TAKEOVER:
+		return take_takeover(sink, frame, err);
+	case FRAME_DECLINE:
+		return take_decline(sink, frame, err);
 	default:
 		return out_of_place(frame, err);
 	}

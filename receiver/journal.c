@@ -323,6 +323,16 @@ bool journal_completes(const struct journal *journal, const struct id *sync)
 	return false;
 }
 
+const struct commit *journal_adoption(const struct journal *journal)
+{
+	const struct commit *newest = NULL;
+
+	for (const struct epoch *epoch = journal->epochs; epoch && epoch->stage == EPOCH_DURABLE; epoch = epoch->next)
+		if (epoch->commit.adopts)
+			newest = &epoch->commit;
+	return newest;
+}
+
 // Applying.
 
 const struct commit *journal_next(const struct journal *journal)
@@ -346,6 +356,8 @@ void journal_applied(struct journal *journal)
 		journal->last_epoch = &journal->epochs;
 	journal->tail = epoch->end;
 	journal->applied = epoch->commit.epoch;
+	if (epoch->commit.adopts)
+		journal->generation = epoch->commit.lineage.generation;
 	epoch_free(journal, epoch);
 	superblock_want(journal);
 }

@@ -48,10 +48,10 @@ struct journal *journal_new(const struct journal_config *config);
 void journal_free(struct journal *journal); // idle, or to play a crash
 
 // Reads what there is, or makes a new journal where there is none and fresh
-// says that there may be none, or where it is empty and of another generation.
-// Epochs found complete are there for journal_next(). After an error opened()
-// does not follow.
-int journal_open(struct journal *journal, const struct id *generation, bool fresh, struct error *err);
+// says that there may be none, or where it is empty and of another generation:
+// epochs up to base are in the volumes of a new one. Epochs found complete are
+// there for journal_next(). After an error opened() does not follow.
+int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err);
 
 // The epoch that is received. -EAGAIN: not yet. -ENOSPC: it cannot fit even
 // into an empty ring. -ENOMEM. After an error other than -EAGAIN the caller
@@ -66,6 +66,9 @@ bool journal_settled(const struct journal *journal);
 
 // Whether an epoch in it completes this full sync.
 bool journal_completes(const struct journal *journal, const struct id *sync);
+
+// The newest durable epoch in it that adopts a lineage; NULL: none.
+const struct commit *journal_adoption(const struct journal *journal);
 
 // The oldest durable epoch that is not applied; NULL: none. What follows is
 // for that one.

@@ -135,6 +135,11 @@ static void answer_as_primary(struct receiver *receiver, struct channel *channel
 		                                     .pair = state->pair,
 		                                     .role = ROLE_PRIMARY,
 		                                     .lineage = state->lineage,
+		                                     .born = state->born,
+		                                     .untouched = state->untouched,
+		                                     .split = state->split,
+		                                     .local_bytes = state->local_bytes,
+		                                     .local_since = state->local_since,
 		                                     .volume_count = state->volume_count};
 		for (unsigned i = 0; i < state->volume_count; i++) {
 			memcpy(welcome->hello.volumes[i].name, state->volumes[i].name, sizeof(state->volumes[i].name));
@@ -148,6 +153,18 @@ static void answer_as_primary(struct receiver *receiver, struct channel *channel
 	free(welcome);
 	refuse_channel(receiver, channel, REFUSAL_LINEAGE, name,
 	               "this node is the primary of the pair, not its standby");
+}
+
+// The peer was promoted over this node: its agent is told.
+static void learn(struct receiver *receiver, const char *name, const struct pair_state *state,
+                  const struct wire_hello *hello)
+{
+	struct standing mine = {.role = ROLE_PRIMARY, .lineage = state->lineage, .born = state->born};
+	struct standing peers = wire_standing(hello, true);
+	const struct ancestor *left = lineage_find(&hello->lineage, &state->lineage.generation);
+
+	if (!state->fenced && lineage_judge(&mine, &peers) == VERDICT_FENCED)
+		fence_pair(receiver, name, left->epoch, hello->untouched);
 }
 
 static void hello(struct receiver *receiver, struct channel *channel, const struct frame *frame)
@@ -189,9 +206,8 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 		standby_attach(standby, channel, &hello);
 	else
 		answer_as_primary(receiver, channel, name, &state);
-	if (!standby && !state.fenced &&
-	    lineage_judge(ROLE_PRIMARY, &state.lineage, hello.role, &hello.lineage) == VERDICT_FENCED)
-		fence_pair(receiver, name);
+	if (!standby)
+		learn(receiver, name, &state, &hello);
 }
 
 // -- strangers --

@@ -81,6 +81,11 @@ static int may_promote(struct sink *sink, bool force, struct error *err)
 		return fail(err, EPERM, "the receiver stops");
 	if (sink->state.role == ROLE_PRIMARY)
 		return fail(err, EPERM, "this node is the primary already");
+	if (sink->fenced && !force)
+		return fail(
+		        err, EPERM,
+		        "this node was the primary until its peer was promoted over it; promote there, or use --force to "
+		        "go on with what this node holds");
 	if (!sink->consistent) {
 		sink_status(sink, &status);
 		return fail(err, EPERM,
@@ -107,6 +112,7 @@ static void promoted(struct sink *sink, int error)
 		sink_fail(sink, &err);
 		return;
 	}
+	roles_opened(sink);
 	finish(sink, 0, NULL);
 }
 
@@ -143,6 +149,11 @@ void promote_advance(struct sink *sink)
 	sink->next = sink->state;
 	sink->next.role = ROLE_PRIMARY;
 	sink->next.consistent = true;
+	sink->next.lineage = sink->lineage;
+	sink->next.born = clock_wall(sink->clock);
+	sink->next.untouched = true;
+	sink->next.fenced = sink->next.split = sink->next.returned = sink->next.yields = false;
+	sink->next.base_epoch = 0;
 	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal));
 	sink->next.promoted_epoch = journal_durable(sink->journal);
 	sink->next.promoted_point = sink->recovery_point;

@@ -57,8 +57,9 @@ void refuse_channel(struct receiver *receiver, struct channel *channel, enum ref
 // invite.c: pair-invite.
 void invite(struct receiver *receiver, struct control_call *call, json_t *request);
 
-// fence.c: the pair, of which this node is the primary, was promoted on its peer.
-void fence_pair(struct receiver *receiver, const char *name);
+// fence.c: the pair, of which this node is the primary, was promoted on its
+// peer at an epoch; untouched: the peer has not been written to since.
+void fence_pair(struct receiver *receiver, const char *name, uint64_t epoch, bool untouched);
 
 // promotion.c: the call is answered when the agent serves, or with the reason.
 void promote(struct receiver *receiver, struct standby *standby, struct control_call *call, bool force);

@@ -126,14 +126,20 @@ void commit_put(uint8_t *payload, const struct commit *commit)
 	write_u64(&writer, commit->records);
 	write_u64(&writer, commit->frames);
 	write_u64(&writer, commit->digest);
+	write_u64(&writer, commit->adopts);
+	if (commit->adopts) {
+		write_u64(&writer, (uint64_t)commit->born);
+		write_lineage(&writer, &commit->lineage);
+	}
 	write_zeroes(&writer, COMMIT_BYTES - writer_length(&writer));
 }
 
 int commit_get(const uint8_t *payload, size_t length, struct commit *commit)
 {
 	struct reader reader = reader_begin(payload, length);
-	uint64_t completes;
+	uint64_t completes, adopts;
 
+	memset(commit, 0, sizeof(*commit));
 	commit->epoch = read_u63(&reader);
 	commit->base = read_u63(&reader);
 	commit->cut_wall = (int64_t)read_u64(&reader);
@@ -143,8 +149,14 @@ int commit_get(const uint8_t *payload, size_t length, struct commit *commit)
 	commit->records = read_u63(&reader);
 	commit->frames = read_u63(&reader);
 	commit->digest = read_u64(&reader);
-	read_zeroes(&reader, reader.left);
-	reader_demand(&reader, length == COMMIT_BYTES && completes <= 1);
+	adopts = read_u64(&reader);
+	reader_demand(&reader, length == COMMIT_BYTES && completes <= 1 && adopts <= 1);
 	commit->completes = completes == 1;
+	commit->adopts = adopts == 1;
+	if (commit->adopts && !reader.bad) {
+		commit->born = (int64_t)read_u63(&reader);
+		read_lineage(&reader, &commit->lineage);
+	}
+	read_zeroes(&reader, reader.left);
 	return reader_end(&reader) ? 0 : -EILSEQ;
 }

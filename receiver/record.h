@@ -15,7 +15,7 @@
 #define RING_OFFSET UINT64_C(8192) // where the ring begins on the disk, behind two superblocks
 #define RECORD_ALIGN 4096
 #define RECORD_HEADER_BYTES 128
-#define COMMIT_BYTES 96 // payload of a COMMIT record
+#define COMMIT_BYTES 1024 // payload of a COMMIT record
 
 // Positions are counted in bytes from the making of the journal and never go
 // back but for an epoch that is dropped; the place in the ring is position
@@ -62,6 +62,9 @@ struct commit {
 	int64_t cut_wall; // ns
 	bool completes; // the full sync named in sync
 	struct id sync;
+	bool adopts; // the standby is of this lineage from here on
+	struct lineage lineage;
+	int64_t born; // as in struct pair_state
 	uint64_t first_sequence; // of the epoch's first record
 	uint64_t records; // before this one, padding included
 	uint64_t frames;

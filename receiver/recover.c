@@ -17,6 +17,7 @@
 struct recovery {
 	struct journal *journal;
 	bool fresh;
+	uint64_t base; // of a new journal
 	struct superblock superblock;
 	struct disk_io io;
 	uint8_t *window; // what was read last
@@ -115,8 +116,8 @@ static void make_new(struct recovery *recovery)
 	ring_resize(journal, (journal->disk->size - RING_OFFSET) & ~(uint64_t)(RECORD_ALIGN - 1));
 	journal->tail = (struct place){.sequence = 1};
 	journal->head = journal->tail;
-	journal->applied = 0;
-	journal->durable = 0;
+	journal->applied = recovery->base;
+	journal->durable = recovery->base;
 	journal->durable_wall = 0;
 	journal->durable_sequence = 1;
 	journal->slots[0].valid = false;
@@ -166,6 +167,15 @@ static void take_partial_away(struct recovery *recovery)
 	epoch_free(journal, recovery->partial);
 }
 
+// The pair's state says already what an epoch in the journal began.
+static bool adopted(const struct journal *journal)
+{
+	for (const struct epoch *epoch = journal->epochs; epoch; epoch = epoch->next)
+		if (epoch->commit.adopts && id_equal(&epoch->commit.lineage.generation, &journal->generation))
+			return true;
+	return false;
+}
+
 // The chain has come to its end. What the superblock calls durable must be in
 // it; everything complete beyond is kept, too.
 static void chain_ended(struct recovery *recovery)
@@ -190,7 +200,7 @@ static void chain_ended(struct recovery *recovery)
 		return;
 	}
 	journal->durable_sequence = journal->head.sequence;
-	if (!id_equal(&superblock->generation, &journal->generation)) {
+	if (!id_equal(&superblock->generation, &journal->generation) && !adopted(journal)) {
 		if (!journal->epochs) {
 			make_new(recovery);
 			return;
@@ -462,7 +472,7 @@ static void superblocks_read(struct disk_io *io, int error)
 	choose(recovery);
 }
 
-int journal_open(struct journal *journal, const struct id *generation, bool fresh, struct error *err)
+int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err)
 {
 	struct recovery *recovery;
 
@@ -478,6 +488,7 @@ int journal_open(struct journal *journal, const struct id *generation, bool fres
 	}
 	recovery->journal = journal;
 	recovery->fresh = fresh;
+	recovery->base = base;
 	journal->recovery = recovery;
 	journal->generation = *generation;
 	read_window(recovery, 0, RING_OFFSET, superblocks_read);

@@ -95,6 +95,7 @@ void session_reject(struct sink *sink, uint64_t epoch, bool full, const char *re
 	if (session->stage == SESSION_OPEN) {
 		session->received = journal_newest(sink->journal);
 		session->mode = MODE_DROPPING;
+		session->adopting |= session->adoption && epoch <= session->adoption;
 		session_send(sink, FRAME_REJECT, body, wire_put_reject(body, &reject));
 	}
 	sink_event(sink, SINK_REJECTED, epoch, reason);
@@ -277,6 +278,14 @@ static void ticked(struct timer *timer)
 		send_heartbeat(sink);
 }
 
+// The epoch at which the peer left our generation; 0: it never was in it.
+static uint64_t left_at(const struct lineage *peers, const struct id *generation)
+{
+	const struct ancestor *ancestor = lineage_find(peers, generation);
+
+	return ancestor ? ancestor->epoch : 0;
+}
+
 static bool volume_blank(const struct sink *sink, unsigned index)
 {
 	uint64_t bytes = sink->state.volumes[index].bytes, length = bytes;
@@ -287,7 +296,8 @@ static bool volume_blank(const struct sink *sink, unsigned index)
 static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 {
 	const struct pair_state *state = &sink->state;
-	bool untouched = !sink->consistent && id_is_none(&state->sync);
+	struct standing standing = roles_standing(sink);
+	bool never_synced = !sink->consistent && id_is_none(&state->sync);
 	struct id key = sink_random_id(sink);
 
 	*welcome = (struct wire_welcome){
@@ -297,14 +307,19 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	                        .version_max = WIRE_VERSION,
 	                        .pair = state->pair,
 	                        .role = state->role,
-	                        .lineage = state->lineage,
+	                        .lineage = sink->lineage,
+	                        .born = sink->born,
+	                        .epoch = standing.epoch,
+	                        .returned = standing.returned,
+	                        .mapped = standing.mapped,
+	                        .yields = standing.yields,
+	                        .untouched = state->untouched,
 	                        .volume_count = state->volume_count,
 	                },
 	        .consistent = sink->consistent,
 	        .journal_bytes = journal_largest(sink->journal),
 	};
 	memcpy(welcome->hash_key, key.bytes, sizeof(welcome->hash_key));
-	welcome->hello.epoch = state->role == ROLE_STANDBY ? journal_durable(sink->journal) : state->promoted_epoch;
 	if (!sink->consistent) {
 		welcome->hello.sync = state->sync;
 		welcome->sync_volume = state->sync_volume;
@@ -313,8 +328,44 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	for (unsigned i = 0; i < state->volume_count; i++) {
 		memcpy(welcome->hello.volumes[i].name, state->volumes[i].name, sizeof(state->volumes[i].name));
 		welcome->hello.volumes[i].bytes = state->volumes[i].bytes;
-		welcome->hello.volumes[i].blank = untouched && volume_blank(sink, i);
+		welcome->hello.volumes[i].blank = never_synced && volume_blank(sink, i);
 	}
+}
+
+static void send_refusal(struct sink *sink, const struct wire_refuse *refusal)
+{
+	uint8_t body[WIRE_BODY_MAX];
+
+	sink->session.stage = SESSION_REFUSED;
+	session_send(sink, FRAME_REFUSE, body, wire_put_refuse(body, refusal));
+	sink_event(sink, SINK_REFUSED, 0, refusal->reason);
+}
+
+// What we are to each other. False: nothing at all, and refused.
+static bool judge(struct sink *sink)
+{
+	struct session *session = &sink->session;
+	struct standing mine = roles_standing(sink), peers = wire_standing(&session->hello, true);
+	enum verdict verdict = lineage_judge(&mine, &peers);
+	struct wire_refuse refusal = {.code = REFUSAL_LINEAGE};
+
+	sink->verdict = verdict;
+	sink->met = true;
+	if (verdict == VERDICT_NO_PRIMARY || verdict == VERDICT_UNRELATED) {
+		snprintf(refusal.reason, sizeof(refusal.reason), "%s",
+		         verdict == VERDICT_NO_PRIMARY ? "both nodes are standby; one must be promoted"
+		                                       : "the nodes have no generation in common; pair anew");
+		send_refusal(sink, &refusal);
+		return false;
+	}
+	session->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
+	session->takes_epochs = verdict == VERDICT_CONTINUE || session->adopting;
+	if (MUTANT(FENCE_IGNORED))
+		session->takes_epochs = mine.role == ROLE_STANDBY;
+	session->tells_beyond = verdict == VERDICT_RESYNC && mine.returned;
+	if (session->tells_beyond)
+		beyond_rewind(sink->beyond, left_at(&peers.lineage, &mine.lineage.generation));
+	return true;
 }
 
 static void send_welcome(struct sink *sink)
@@ -323,6 +374,8 @@ static void send_welcome(struct sink *sink)
 	struct wire_welcome welcome;
 	uint8_t body[WIRE_BODY_MAX];
 
+	if (!judge(sink))
+		return;
 	describe_ourselves(sink, &welcome);
 	session->hash = blockhash_new(welcome.hash_key);
 	if (!session->hash) {
@@ -337,10 +390,23 @@ static void send_welcome(struct sink *sink)
 		sink_event(sink, SINK_CONNECTED, 0, NULL);
 }
 
+static void send_beyond(struct sink *sink)
+{
+	struct wire_beyond frame;
+	uint8_t body[WIRE_BODY_MAX];
+
+	if (beyond_next(sink->beyond, &frame))
+		session_send(sink, FRAME_BEYOND, body, wire_put_beyond(body, &frame));
+	else
+		sink->session.tells_beyond = false;
+}
+
 void session_advance(struct sink *sink)
 {
 	if (sink->session.stage == SESSION_SETTLING && sink_settled(sink))
 		send_welcome(sink);
+	while (sink->session.stage == SESSION_OPEN && sink->session.tells_beyond && !session_crowded(sink))
+		send_beyond(sink);
 	if (sink->session.stage == SESSION_OPEN)
 		unstash(sink);
 }
@@ -375,7 +441,7 @@ static int check_volumes(const struct sink *sink, const struct wire_hello *hello
 	return 0;
 }
 
-static int judge(struct sink *sink, const struct wire_hello *hello, struct wire_refuse *refusal)
+static int check_hello(struct sink *sink, const struct wire_hello *hello, struct wire_refuse *refusal)
 {
 	const struct pair_state *state = &sink->state;
 
@@ -389,21 +455,13 @@ static int judge(struct sink *sink, const struct wire_hello *hello, struct wire_
 		return refuse(refusal, REFUSAL_VERSION, "standby speaks version 1 of the protocol only");
 	if (!id_equal(&hello->pair, &state->pair))
 		return refuse(refusal, REFUSAL_UNKNOWN_PAIR, "connection is for another pair");
-	switch (lineage_judge(state->role, &state->lineage, hello->role, &hello->lineage)) {
-	case VERDICT_NO_PRIMARY:
-		return refuse(refusal, REFUSAL_LINEAGE, "both nodes are standby; one must be promoted");
-	case VERDICT_UNRELATED:
-		return refuse(refusal, REFUSAL_LINEAGE, "the nodes have no generation in common");
-	default:
-		return check_volumes(sink, hello, refusal);
-	}
+	return check_volumes(sink, hello, refusal);
 }
 
 void sink_attach(struct sink *sink, struct channel *channel, const struct wire_hello *hello)
 {
 	struct session *session = &sink->session;
 	struct wire_refuse refusal = {0};
-	uint8_t body[WIRE_BODY_MAX];
 
 	session_end(sink, "the primary opened another connection");
 	session->channel = channel;
@@ -421,14 +479,9 @@ void sink_attach(struct sink *sink, struct channel *channel, const struct wire_h
 	sink->heard = clock_now(sink->clock);
 	session->tick.fire = ticked;
 	clock_set(sink->clock, &session->tick, sink->heard + HEARTBEAT_PERIOD);
-	if (judge(sink, hello, &refusal)) {
-		session->stage = SESSION_REFUSED;
-		session_send(sink, FRAME_REFUSE, body, wire_put_refuse(body, &refusal));
-		sink_event(sink, SINK_REFUSED, 0, refusal.reason);
-		return;
-	}
-	session->takes_epochs =
-	        sink->state.role == ROLE_STANDBY && hello->role == ROLE_PRIMARY &&
-	        (id_equal(&hello->lineage.generation, &sink->state.lineage.generation) || MUTANT(FENCE_IGNORED));
-	sink_soon(sink);
+	session->hello = *hello;
+	if (check_hello(sink, hello, &refusal))
+		send_refusal(sink, &refusal);
+	else
+		sink_soon(sink);
 }

@@ -67,6 +67,7 @@ void sink_free(struct sink *sink)
 	session_free(sink);
 	compare_free(sink);
 	promote_free(sink);
+	beyond_free(sink->beyond);
 	apply_free(sink->apply);
 	journal_free(sink->journal);
 	volumes_free(sink->volumes);
@@ -108,6 +109,7 @@ static void soon_fired(struct timer *timer)
 	sink_advance(sink); // what it wants soon is done right below
 	sink->soon_set = false;
 	promote_report(sink);
+	roles_report(sink);
 	if (stopped && all_idle(sink)) {
 		sink->stopped = NULL;
 		stopped(sink->stopped_user); // may free the sink
@@ -135,6 +137,7 @@ void sink_advance(struct sink *sink)
 			apply_advance(sink->apply);
 		direct_advance(sink);
 		session_advance(sink);
+		roles_advance(sink);
 		promote_advance(sink);
 	}
 	sink->advancing = false;
@@ -212,6 +215,7 @@ static void journal_opened(void *user, int error, const struct error *err, const
 		sink_event(sink, SINK_DAMAGE_REPAIRED, 0, repaired);
 	sink->recovery_point = journal_durable_wall(sink->journal);
 	sink->consistent = sink->state.consistent || (!error && journal_completes(sink->journal, &sink->state.sync));
+	roles_opened(sink);
 	opened(sink, error ? err : NULL);
 }
 
@@ -252,13 +256,15 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 		volumes_describe(sink->volumes, sink->state.volumes);
 		sink->consistent = sink->state.consistent;
 		sink->recovery_point = sink->state.promoted_point;
-		fresh = !sink->state.consistent && id_is_none(&sink->state.sync);
+		fresh = sink->state.returned || (!sink->state.consistent && id_is_none(&sink->state.sync));
 		// once promoted, the volumes are not ours and the journal has nothing to say
 		if (sink->state.role == ROLE_STANDBY) {
-			error = journal_open(sink->journal, &sink->state.lineage.generation, fresh, &err);
+			error = journal_open(sink->journal, &sink->state.lineage.generation, fresh,
+			                     sink->state.base_epoch, &err);
 			if (!error)
 				return;
 		}
+		roles_opened(sink);
 	}
 	opened(sink, error ? &err : NULL);
 }
@@ -290,6 +296,8 @@ static void journal_durable_event(void *user, const struct commit *commit)
 	sink->recovery_point = commit->cut_wall;
 	if (completes)
 		sink->consistent = true;
+	if (commit->adopts)
+		roles_adopt(sink, commit);
 	session_durable(sink, commit->epoch);
 	sink_event(sink, SINK_DURABLE, commit->epoch, NULL);
 	if (completes)
@@ -315,7 +323,7 @@ static const struct journal_events journal_events = {
 
 // What apply says.
 
-static void consistent_saved(struct sink *sink, int error)
+static void settled(struct sink *sink, int error)
 {
 	if (!error)
 		return;
@@ -325,19 +333,20 @@ static void consistent_saved(struct sink *sink, int error)
 		clock_set(sink->clock, &sink->save_timer, clock_now(sink->clock) + SAVE_RETRY_DELAY);
 }
 
-// Before the journal forgets the epoch that says that we are consistent, the
-// state has to say it.
+// Before the journal forgets the epoch that says that we are consistent, or of
+// another generation, the state has to say it.
 static bool settle(void *user, const struct commit *commit)
 {
 	struct sink *sink = user;
 
 	(void)commit;
-	if (!sink->consistent || sink->state.consistent)
+	if ((!sink->consistent || sink->state.consistent) && roles_saved(sink))
 		return true;
 	if (!sink->saving && !sink->save_waits) {
 		sink->next = sink->state;
-		sink->next.consistent = true;
-		sink_save(sink, consistent_saved);
+		sink->next.consistent = sink->consistent;
+		roles_next(sink);
+		sink_save(sink, settled);
 	}
 	return false;
 }
@@ -392,6 +401,12 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	status->opened = sink->opened;
 	status->failed = why_unusable(sink);
 	status->connected = session->stage == SESSION_OPEN;
+	status->state.lineage = sink->lineage;
+	status->state.born = sink->born;
+	status->state.fenced = sink->fenced;
+	status->verdict = sink->verdict;
+	status->met = sink->met;
+	status->returned = sink->returned;
 	if (status->connected)
 		memcpy(status->peer, session->channel->peer, sizeof(status->peer));
 	status->durable = standby ? journal_durable(sink->journal) : sink->state.promoted_epoch;

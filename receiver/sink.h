@@ -31,6 +31,9 @@ enum sink_event {
 	SINK_SYNC_STARTED, // standby inconsistent from now on
 	SINK_SYNC_DONE, // consistent from now on
 	SINK_DAMAGE_REPAIRED, // text: what was read from its mirror
+	SINK_ADOPTED, // epoch: of the primary's generation from now on
+	SINK_TAKEOVER, // epoch: the primary asks us to take over; answer with sink_promote() or sink_decline()
+	SINK_DECLINED, // by the primary: a switchover; text: why
 };
 
 struct sink_config {
@@ -38,6 +41,7 @@ struct sink_config {
 	unsigned volume_count;
 	struct disk *volumes[VOLUMES_MAX];
 	struct disk *state; // slots (slots.h) from offset 0, kind STATE_SLOT_KIND
+	void *map; // the change map of a standby that was a primary, which is changed in place; NULL: there is none
 	struct disk *journal; // its size is the budget; a multiple of 4096, at least 4 MiB
 	uint64_t apply_memory; // bytes, at least 1 MiB: buffers for journal and apply
 
@@ -51,6 +55,9 @@ struct sink_status {
 	bool opened;
 	const char *failed; // why it cannot be used; NULL: it can
 	bool connected;
+	enum verdict verdict; // of the last handshake
+	bool met; // there was one
+	bool returned; // was a primary, and follows no other yet
 	char peer[80];
 	uint64_t durable, applied; // epochs
 	uint64_t primary_lag; // ns, as last heard
@@ -87,6 +94,17 @@ void sink_attach(struct sink *sink, struct channel *channel, const struct wire_h
 // durable epoch; everything durable is applied and flushed before.
 void sink_promote(struct sink *sink, bool force, void *user,
                   void (*done)(void *user, int error, const struct error *reason));
+
+// The daemon cannot take over; the primary goes on.
+void sink_decline(struct sink *sink, const char *why);
+
+// Asks the primary for a switchover: SINK_TAKEOVER or SINK_DECLINED follows,
+// unless the connection ends. 0, or -EPERM with the reason.
+int sink_ask_switchover(struct sink *sink, struct error *err);
+
+// What this standby holds may be overwritten by its primary, though that does
+// not descend from it. done() as for sink_promote().
+void sink_yield(struct sink *sink, void *user, void (*done)(void *user, int error, const struct error *reason));
 
 void sink_status(struct sink *sink, struct sink_status *status);
 

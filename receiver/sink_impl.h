@@ -7,6 +7,7 @@
 #define STEAD_SINK_IMPL_H
 
 #include "apply.h"
+#include "beyond.h"
 #include "common/blockhash.h"
 #include "common/slots.h"
 #include "journal.h"
@@ -33,7 +34,12 @@ struct session {
 	struct channel *channel;
 	struct outbox *outbox;
 	struct timer tick;
-	bool takes_epochs; // of our generation, and we are a standby
+	struct wire_hello hello; // the peer's
+	bool takes_epochs; // it is our primary
+	bool adopting; // the next atomic epoch makes us follow its generation
+	uint64_t adoption; // the epoch that did; 0: none
+	bool tells_beyond; // the rest of what we hold beyond is to be told
+	bool takeover; // was asked for, and not answered
 	bool held;
 	bool in_frame; // the channel is in a call to us
 	uint8_t *stash; // a frame that has to wait; NULL: none
@@ -86,7 +92,11 @@ struct sink {
 	uint8_t *scratch; // BLOCKS_RAW_MAX
 
 	struct pair_state state; // as it is on the disk
-	bool consistent; // as state says, or as a durable epoch in the journal does
+	// As state says, or as a durable epoch in the journal does.
+	bool consistent, returned, fenced, yields;
+	struct lineage lineage;
+	int64_t born;
+	struct beyond *beyond; // returned, and the map could be read
 	bool saving;
 	struct pair_state next; // that is being saved
 	void (*saved)(struct sink *sink, int error);
@@ -103,12 +113,18 @@ struct sink {
 	uint64_t received_bytes, counted_bytes, receive_rate;
 
 	struct session session;
+	enum verdict verdict; // of the last handshake
+	bool met; // there was one
 	struct direct direct;
 	struct compare *compares; // in the order of their frames
 	struct compare *spare_compares;
 	unsigned compare_count;
 	struct promotion *promotions;
 	bool promoting;
+	void *yield_user;
+	void (*yielded)(void *user, int error, const struct error *reason); // NULL: none is under way
+	bool yield_over;
+	int yield_error;
 
 	bool advancing, again;
 	struct timer soon;
@@ -153,6 +169,16 @@ int direct_end(struct sink *sink);
 void direct_abandon(struct sink *sink);
 bool direct_idle(const struct sink *sink);
 void direct_advance(struct sink *sink);
+
+// roles.c
+struct standing roles_standing(const struct sink *sink);
+void roles_opened(struct sink *sink); // the journal was read
+void roles_adopt(struct sink *sink, const struct commit *commit); // durable
+bool roles_saved(const struct sink *sink); // the state says what the journal does
+void roles_next(struct sink *sink); // so that it says it
+void roles_takeover(struct sink *sink, uint64_t epoch);
+void roles_advance(struct sink *sink);
+void roles_report(struct sink *sink); // calls yielded()
 
 // compare.c
 int compare_take(struct sink *sink, const struct wire_blocks *blocks, struct error *err);

@@ -56,6 +56,9 @@ static void fill_hello(const struct node *node, struct wire_hello *hello)
 	hello->pair = node->state.pair;
 	hello->role = node->state.role;
 	hello->lineage = node->state.lineage;
+	hello->born = node->state.born;
+	hello->untouched = node->state.untouched;
+	hello->split = node->state.split;
 	hello->volume_count = node->state.volume_count;
 	for (unsigned v = 0; v < hello->volume_count; v++) {
 		memcpy(hello->volumes[v].name, node->state.volumes[v].name, sizeof(hello->volumes[v].name));

@@ -86,11 +86,27 @@ static void save_fence(struct node *node)
 	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, fence_saved);
 }
 
+static void touch_saved(void *user, int error)
+{
+	struct node *node = user;
+
+	if (!error && node->source)
+		source_touched(node->source);
+}
+
+static void save_touch(struct node *node)
+{
+	uint8_t encoded[STATE_ENCODED_MAX];
+
+	node->state.untouched = false;
+	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, touch_saved);
+}
+
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {"connected",    "disconnected", "serving",    "fenced",
-	                                    "refused",      "cut",          "durable",    "widened",
-	                                    "sync-started", "sync-done",    "map-damaged"};
+	static const char *const names[] = {"connected", "disconnected",      "serving",   "fenced",     "touched",
+	                                    "not-taken", "switchover-wanted", "refused",   "cut",        "durable",
+	                                    "widened",   "sync-started",      "sync-done", "map-damaged"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -109,6 +125,9 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		save_fence(node);
 		if (!sim->promoted && !sim->nodes[1].was_promoted)
 			violate(sim, "G5: node %u was fenced though nobody was promoted: %s", node->index, text);
+		break;
+	case SOURCE_TOUCHED:
+		save_touch(node);
 		break;
 	case SOURCE_REFUSED:
 		if (!sim->promoted && !sim->errors)
@@ -143,7 +162,8 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 static void sink_event(void *user, enum sink_event event, uint64_t epoch, const char *text)
 {
 	static const char *const names[] = {"opened",  "connected", "disconnected", "refused",   "durable",
-	                                    "applied", "rejected",  "sync-started", "sync-done", "damage-repaired"};
+	                                    "applied", "rejected",  "sync-started", "sync-done", "damage-repaired",
+	                                    "adopted", "takeover",  "declined"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 

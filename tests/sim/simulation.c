@@ -78,8 +78,9 @@ static void frame_arrived(void *user, unsigned host, const struct frame *frame)
 		struct wire_welcome *welcome = allocate(sizeof(*welcome));
 
 		if (wire_get_welcome(frame, welcome) == 0 &&
-		    lineage_judge(node->state.role, &node->state.lineage, welcome->hello.role,
-		                  &welcome->hello.lineage) == VERDICT_FENCED)
+		    lineage_judge(&(struct standing){.role = node->state.role, .lineage = node->state.lineage},
+		                  &(struct standing){.role = welcome->hello.role, .lineage = welcome->hello.lineage}) ==
+		            VERDICT_FENCED)
 			node->told_newer = true;
 		free(welcome);
 	}

@@ -268,6 +268,10 @@ static void event(void *user, enum sink_event what, uint64_t epoch, const char *
 	case SINK_DAMAGE_REPAIRED:
 		world->repaired++;
 		break;
+	case SINK_ADOPTED:
+	case SINK_TAKEOVER:
+	case SINK_DECLINED:
+		break;
 	}
 	if (text)
 		snprintf(world->why, sizeof(world->why), "%s", text);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bitmaps and ranges against the simplest thing that could be right.
-#include "agent/bitmap.h"
+#include "common/bitmap.h"
 #include "agent/ranges.h"
 
 #include <stdlib.h>

@@ -100,7 +100,7 @@ static int reopen_as(struct bench *bench, const struct id *id, bool fresh)
 {
 	journal_free(bench->journal);
 	make(bench);
-	assert_int_equal(journal_open(bench->journal, id, fresh, &bench->reason), 0);
+	assert_int_equal(journal_open(bench->journal, id, fresh, 0, &bench->reason), 0);
 	memdisk_run(bench->disk);
 	assert_true(bench->opened);
 	return bench->error;
@@ -407,7 +407,7 @@ static void lost_journal_is_noticed(void **state)
 	bench.disk->disk.size = 8192;
 	journal_free(bench.journal);
 	make(&bench);
-	assert_int_equal(journal_open(bench.journal, &generation, true, &bench.reason), -EINVAL);
+	assert_int_equal(journal_open(bench.journal, &generation, true, 0, &bench.reason), -EINVAL);
 	bench.disk->disk.size = DISK_BYTES;
 	tear_down(&bench);
 }

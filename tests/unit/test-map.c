@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/map.h"
+#include "common/map.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -20,15 +20,15 @@ enum {
 	AT_PAUSED = 5,
 	AT_CONSISTENT = 6,
 	AT_FENCED = 7,
-	AT_PAIR = 8,
-	AT_SYNC_VOLUME = 72,
-	AT_SYNC_BLOCK = 80,
-	AT_PROMOTED_EPOCH = 88,
-	AT_PROMOTED_POINT = 96,
-	AT_GENERATION = 104,
-	AT_ANCESTORS = 120,
-	AT_VOLUME_COUNT = 128,
-	AT_VOLUMES = 136,
+	AT_PAIR = 16,
+	AT_SYNC_VOLUME = 80,
+	AT_SYNC_BLOCK = 88,
+	AT_PROMOTED_EPOCH = 96,
+	AT_PROMOTED_POINT = 104,
+	AT_GENERATION = 144,
+	AT_ANCESTORS = 160,
+	AT_VOLUME_COUNT = 168,
+	AT_VOLUMES = 176,
 };
 
 static struct pair_state small_state(void)
@@ -164,7 +164,7 @@ struct defect {
 static void test_each_field_is_checked(void **unused)
 {
 	static const struct defect defects[] = {
-	        DEFECT(AT_VERSION, "\2", "version is 2"),
+	        DEFECT(AT_VERSION, "\1", "version is 1"),
 	        DEFECT(AT_VERSION, "\0", "version is 0"),
 	        DEFECT(AT_ROLE, "\0", "role is 0"),
 	        DEFECT(AT_ROLE, "\3", "role is 3"),

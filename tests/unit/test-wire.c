@@ -32,6 +32,8 @@ union body {
 	struct wire_reject reject;
 	struct wire_mark mark;
 	struct wire_heartbeat heartbeat;
+	struct wire_beyond beyond;
+	struct wire_decline decline;
 };
 
 // Everything that has a put and a get function, under one roof, so that each
@@ -65,6 +67,8 @@ ADAPT(epoch)
 ADAPT(reject)
 ADAPT(mark)
 ADAPT(heartbeat)
+ADAPT(beyond)
+ADAPT(decline)
 
 static struct id id_of(uint8_t number)
 {
@@ -190,6 +194,23 @@ static void fill_heartbeat(union body *value)
 	value->heartbeat = (struct wire_heartbeat){1700000000000000000, 12, 11, 400000000, true};
 }
 
+static void fill_beyond(union body *value)
+{
+	struct wire_beyond *beyond = &value->beyond;
+
+	beyond->volume = VOLUMES_MAX - 1;
+	beyond->last = true;
+	beyond->extent_count = BEYOND_EXTENTS_MAX;
+	for (unsigned i = 0; i < BEYOND_EXTENTS_MAX; i++)
+		beyond->extents[i] = (struct extent){.first = i * 7, .count = 1 + i};
+	beyond->extents[1].first = VOLUME_BYTES_MAX / BLOCK_SIZE - 2;
+}
+
+static void fill_decline(union body *value)
+{
+	value->decline = (struct wire_decline){"no agent runs there"};
+}
+
 static const struct kind kinds[] = {
         {FRAME_HELLO, put_hello, get_hello, fill_hello},
         {FRAME_WELCOME, put_welcome, get_welcome, fill_welcome},
@@ -205,6 +226,9 @@ static const struct kind kinds[] = {
         {FRAME_MARK, put_mark, get_mark, fill_mark},
         {FRAME_MARKED, put_mark, get_mark, fill_mark},
         {FRAME_HEARTBEAT, put_heartbeat, get_heartbeat, fill_heartbeat},
+        {FRAME_BEYOND, put_beyond, get_beyond, fill_beyond},
+        {FRAME_TAKEOVER, put_epoch, get_epoch, fill_epoch},
+        {FRAME_DECLINE, put_decline, get_decline, fill_decline},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -279,7 +303,7 @@ static void test_other_type(void **state)
 		uint8_t body[WIRE_BODY_MAX];
 		size_t length = put(&kinds[i], body);
 
-		for (unsigned type = FRAME_HELLO; type <= FRAME_HEARTBEAT; type++) {
+		for (unsigned type = FRAME_HELLO; type <= FRAME_DECLINE; type++) {
 			struct kind other = kinds[i];
 			union body value;
 			bool same = false;
@@ -304,8 +328,8 @@ struct defect {
 		FRAME_##type, at, bytes, sizeof(bytes) - 1                                                             \
 	}
 #define NONE "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-#define HELLO_VOLUMES (96 + 24 * ANCESTORS_MAX) // offset, when full
-#define WELCOME_TAIL (96 + 24 + 48 * VOLUMES_MAX)
+#define HELLO_VOLUMES (128 + 24 * ANCESTORS_MAX) // offset, when full
+#define WELCOME_TAIL (128 + 24 + 48 * VOLUMES_MAX)
 #define JOIN_VOLUMES 216
 
 static const struct defect defects[] = {
@@ -320,12 +344,21 @@ static const struct defect defects[] = {
         DEFECT(HELLO, 44, "\x21"),
         DEFECT(HELLO, 44, "\xff\xff\xff\xff"),
         DEFECT(HELLO, 55, "\x80"), // epoch
-        DEFECT(HELLO, 72, NONE), // generation
-        DEFECT(HELLO, 88, "\x21"), // ancestors
-        DEFECT(HELLO, 88, "\xff\xff\xff\xff"),
-        DEFECT(HELLO, 92, "\1"),
-        DEFECT(HELLO, 96, NONE), // newest ancestor
-        DEFECT(HELLO, 111 + 8, "\x80"),
+        DEFECT(HELLO, 79, "\x80"), // born
+        DEFECT(HELLO, 87, "\x80"),
+        DEFECT(HELLO, 95, "\x80"),
+        DEFECT(HELLO, 96, "\2"), // returned
+        DEFECT(HELLO, 97, "\2"),
+        DEFECT(HELLO, 98, "\2"),
+        DEFECT(HELLO, 99, "\2"),
+        DEFECT(HELLO, 100, "\2"),
+        DEFECT(HELLO, 101, "\1"),
+        DEFECT(HELLO, 104, NONE), // generation
+        DEFECT(HELLO, 120, "\x21"), // ancestors
+        DEFECT(HELLO, 120, "\xff\xff\xff\xff"),
+        DEFECT(HELLO, 124, "\1"),
+        DEFECT(HELLO, 128, NONE), // newest ancestor
+        DEFECT(HELLO, 143 + 8, "\x80"),
         DEFECT(HELLO, HELLO_VOLUMES, "\0"),
         DEFECT(HELLO, HELLO_VOLUMES, "-"),
         DEFECT(HELLO, HELLO_VOLUMES + 1, "/"),
@@ -339,7 +372,7 @@ static const struct defect defects[] = {
         DEFECT(HELLO, HELLO_VOLUMES + 40, "\1"), // blank, which only WELCOME knows
         DEFECT(HELLO, HELLO_VOLUMES + 41, "\1"),
         DEFECT(WELCOME, 0, "s"),
-        DEFECT(WELCOME, 96 + 24 + 40, "\2"),
+        DEFECT(WELCOME, 128 + 24 + 40, "\2"),
         DEFECT(WELCOME, WELCOME_TAIL, "\2"), // consistent
         DEFECT(WELCOME, WELCOME_TAIL + 1, "\1"),
         DEFECT(WELCOME, WELCOME_TAIL + 4, "\x20"), // past the last volume, not at 0
@@ -377,7 +410,9 @@ static const struct defect defects[] = {
         DEFECT(BEGIN, 16, "\3"),
         DEFECT(BEGIN, 17, "\1"), // DIRECT completes nothing
         DEFECT(BEGIN, 16, "\1\2"),
-        DEFECT(BEGIN, 18, "\1"),
+        DEFECT(BEGIN, 18, "\1"), // DIRECT adopts nothing
+        DEFECT(BEGIN, 16, "\1\0\2"),
+        DEFECT(BEGIN, 19, "\1"),
         DEFECT(BEGIN, 24, NONE), // DIRECT without its full sync
         DEFECT(BEGIN, 47, "\x80"),
         DEFECT(DIFFER, 0, "\0"), // epoch 0
@@ -404,6 +439,14 @@ static const struct defect defects[] = {
         DEFECT(HEARTBEAT, 31, "\x80"),
         DEFECT(HEARTBEAT, 32, "\2"),
         DEFECT(HEARTBEAT, 33, "\1"),
+        DEFECT(BEYOND, 0, "\x20"),
+        DEFECT(BEYOND, 4, "\xfb"), // one more than there may be
+        DEFECT(BEYOND, 6, "\2"),
+        DEFECT(BEYOND, 7, "\1"),
+        DEFECT(BEYOND, 16, "\0"), // no blocks
+        DEFECT(BEYOND, 20, "\1"),
+        DEFECT(BEYOND, 32, "\3"), // past the largest volume
+        DEFECT(DECLINE, 2, "\n"),
 };
 
 static void test_each_field_is_checked(void **state)
@@ -543,7 +586,7 @@ static void test_frame_header(void **state)
 	put_u32(header, 0);
 	put_u16(header + 4, 0);
 	assert_int_equal(frame_payload_length(header, 0), -EBADMSG);
-	put_u16(header + 4, FRAME_HEARTBEAT + 1);
+	put_u16(header + 4, FRAME_DECLINE + 1);
 	assert_int_equal(frame_payload_length(header, 0), -EBADMSG);
 	put_u16(header + 4, FRAME_HELLO);
 	assert_int_equal(frame_payload_length(header, 0), 0);
@@ -557,9 +600,9 @@ static void test_type_names(void **state)
 	assert_string_equal(frame_type_name(FRAME_HELLO), "HELLO");
 	assert_string_equal(frame_type_name(FRAME_HEARTBEAT), "HEARTBEAT");
 	assert_string_equal(frame_type_name(0), "unknown frame");
-	assert_string_equal(frame_type_name(FRAME_HEARTBEAT + 1), "unknown frame");
+	assert_string_equal(frame_type_name(FRAME_DECLINE + 1), "unknown frame");
 	assert_string_equal(frame_type_name(UINT32_MAX), "unknown frame");
-	for (unsigned type = FRAME_HELLO; type <= FRAME_HEARTBEAT; type++)
+	for (unsigned type = FRAME_HELLO; type <= FRAME_DECLINE; type++)
 		assert_non_null(frame_type_name(type));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "map.h"
 
-#include "common/mutant.h"
+#include "mutant.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -12,6 +12,7 @@
 #define MAP_MAGIC "STEADMAP"
 #define MAP_VERSION 1
 #define PAGE 4096
+#define RUN_MAX UINT32_C(0x40000000) // blocks
 #define MERGE_WORDS 16384 // in one call: well under a millisecond
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the map is used in place, as little-endian");
@@ -270,6 +271,23 @@ void set_release(struct map *map, struct change_set *set)
 	set->oldest = 0;
 	set->opened = 0;
 	map_save(map);
+}
+
+bool map_next(const struct map *map, unsigned volume, uint64_t after, uint64_t *block, uint64_t *count)
+{
+	uint64_t first = BITMAP_NONE;
+
+	for (unsigned i = 0; i < MAP_SETS; i++) {
+		const struct change_set *set = &map->sets[i];
+		uint64_t next = bitmap_next(&set->dirty[volume], *block);
+
+		if (next >= first || (set->epoch && set->epoch <= after))
+			continue;
+		first = next;
+		*count = bitmap_run(&set->dirty[volume], next, RUN_MAX);
+	}
+	*block = first;
+	return first != BITMAP_NONE;
 }
 
 // Which of several sets is the newer is not known here: a granule is zero only

@@ -6,8 +6,8 @@
 #define STEAD_MAP_H
 
 #include "bitmap.h"
-#include "common/block.h"
-#include "common/lineage.h"
+#include "block.h"
+#include "lineage.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -73,6 +73,10 @@ uint64_t set_blocks(const struct map *map, const struct change_set *set);
 bool set_empty(const struct map *map, const struct change_set *set);
 struct change_set *map_free_set(struct map *map); // or NULL
 void set_release(struct map *map, struct change_set *set); // clears it and makes it free
+
+// The first run of changed blocks at or after *block, in any set but those of
+// epochs up to after. False: none.
+bool map_next(const struct map *map, unsigned volume, uint64_t after, uint64_t *block, uint64_t *count);
 
 // Moves members of from into into, a bounded number of words for each call,
 // beginning at *volume, *index (0, 0 at first); true when all are moved. A
