@@ -14,13 +14,13 @@
 #ifndef STEAD_ENGINE_H
 #define STEAD_ENGINE_H
 
+#include "common/intent.h"
 #include "common/map.h"
+#include "common/waiter.h"
 #include "common/wire.h"
 #include "early.h"
-#include "intent.h"
 #include "ranges.h"
 #include "source.h"
-#include "waiter.h"
 
 #include <sys/queue.h>
 

@@ -12,9 +12,9 @@
 #include "common/error.h"
 #include "common/lineage.h"
 #include "common/state.h"
+#include "common/waiter.h"
 
 #include "ranges.h"
-#include "waiter.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/intent.h"
+#include "common/intent.h"
 #include "memdisk.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "intent.h"
 
-#include "common/bitmap.h"
-#include "common/bytes.h"
-#include "common/mutant.h"
+#include "bitmap.h"
+#include "bytes.h"
+#include "mutant.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The write-intent log: which regions may differ between the nodes
-// after a power failure of the primary, when the change map cannot be trusted.
+// A durable set of regions. As the write-intent log: which regions may differ
+// between the nodes after a power failure of the primary, when the change map
+// cannot be trusted. As the redo log (receiver/redo.h): which regions a new
+// primary has taken over from the journal for good; these never leave it.
+//
 // A region is durably in the log before the first write to it is handed to the
 // disk. It leaves the log only after its blocks are durable on the standby and
 // a flush of the device that began after its last write has completed: before
@@ -12,9 +15,9 @@
 #ifndef STEAD_INTENT_H
 #define STEAD_INTENT_H
 
-#include "common/block.h"
-#include "common/disk.h"
-#include "common/lineage.h"
+#include "block.h"
+#include "disk.h"
+#include "lineage.h"
 #include "waiter.h"
 
 #include <stdbool.h>
