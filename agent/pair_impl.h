@@ -47,9 +47,7 @@ struct pair {
 	struct link_thread *links; // NULL with no_peer
 	struct no_peer no_peer;
 	struct export *exports[VOLUMES_MAX];
-	bool exported[VOLUMES_MAX]; // it is open, and its link is there
-	unsigned exports_opening, exports_closing;
-	bool left_ended; // devices of a former process were looked for, to end them
+	unsigned exports_closing;
 	bool serving;
 	bool serve; // asked for before it was open
 	struct timer watch_timer; // adds up breaches of the RPO
@@ -70,14 +68,8 @@ void pair_reopen(struct pair *pair); // refused, with nothing open
 int pair_fenced(const struct pair *pair, struct error *reason); // -EPERM
 void pair_answer(struct pair *pair, int error, const struct error *reason); // those who await
 
-// pair_exports.c
-void pair_open_exports(struct pair *pair); // answers who awaits
-
-// While the agent stops, devices that are in use are left to the next one. Else
-// they end, those that a former process left too: who uses them has errors.
-void pair_close_exports(struct pair *pair);
-
 // pair_stop.c
+void pair_close_exports(struct pair *pair);
 void pair_shut(struct pair *pair); // phase is STOPPING: goes through the steps of stopping
 
 #endif
