@@ -17,6 +17,8 @@ test_name=$(basename "$0" .sh)
 work=
 undo=()
 declare -A port pid proxy_pid agent_options receiver_options
+# Where a node is, when it is not simply this machine: its address, and the command that starts something there.
+declare -A host inside
 
 stead_bin=$build/ctl/stead
 agent_bin=$build/agent/stead-agent
@@ -189,7 +191,7 @@ agent_start() {
 
 	rm -f "$work/$node/run/stead/agent.sock"
 	# shellcheck disable=SC2086
-	${STEAD_AGENT_WRAPPER:-} "$agent_bin" --root "$work/$node" ${agent_options[$node]:-} \
+	${inside[$node]:-} ${STEAD_AGENT_WRAPPER:-} "$agent_bin" --root "$work/$node" ${agent_options[$node]:-} \
 		>>"$work/$node/agent.log" 2>&1 </dev/null &
 	pid[$node.agent]=$!
 	wait_for 30 "agent of $node to start" daemon_alive_or_ready "$node" agent
@@ -200,7 +202,8 @@ receiver_start() {
 
 	rm -f "$work/$node/run/stead/receiver.sock"
 	# shellcheck disable=SC2086
-	${STEAD_RECEIVER_WRAPPER:-} "$receiver_bin" --root "$work/$node" --listen "127.0.0.1:${port[$node]}" \
+	${inside[$node]:-} ${STEAD_RECEIVER_WRAPPER:-} "$receiver_bin" --root "$work/$node" \
+		--listen "${host[$node]:-127.0.0.1}:${port[$node]}" \
 		${receiver_options[$node]:-} >>"$work/$node/receiver.log" 2>&1 </dev/null &
 	pid[$node.receiver]=$!
 	wait_for 30 "receiver of $node to start" daemon_alive_or_ready "$node" receiver
@@ -287,8 +290,9 @@ volume_make() {
 
 # pair_nodes PAIR PRIMARY STANDBY VOLUME... with the images NODE/VOLUME.img there.
 # link_port: another way to the standby than its own port (a proxy).
-# join_options: more for `pair join`.
+# export_kind: what the volumes are exported as. join_options: more for `pair join`.
 link_port=
+export_kind=socket
 join_options=()
 pair_nodes() {
 	local pair=$1 primary=$2 standby=$3 volume token
@@ -299,9 +303,10 @@ pair_nodes() {
 		join+=(--volume "$volume=$work/$primary/$volume.img")
 	done
 	token=$(on "$standby" pair invite "$pair" "${invite[@]}" \
-		--listen "127.0.0.1:${link_port:-${port[$standby]}}" 2>"$work/invite.err") ||
+		--listen "${host[$standby]:-127.0.0.1}:${link_port:-${port[$standby]}}" 2>"$work/invite.err") ||
 		fail "pair invite: $(cat "$work/invite.err")"
-	on "$primary" pair join "$token" "${join[@]}" --export socket --listen "127.0.0.1:${port[$primary]}" \
+	on "$primary" pair join "$token" "${join[@]}" --export "$export_kind" \
+		--listen "${host[$primary]:-127.0.0.1}:${port[$primary]}" \
 		"${join_options[@]}" >"$work/join.out" 2>&1 || fail "pair join: $(cat "$work/join.out")"
 }
 

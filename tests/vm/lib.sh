@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the cases in a virtual machine share. A case sets what it needs and
+# sources this with its arguments; on the outside that boots the machine, runs
+# the case inside of it, and does not return.
+#
+#   kind=ublk|nbd     which machine: QEMU with kernel 6.12 or User-Mode Linux 6.1
+#   disks=(NAME=SIZE...)   empty at the first boot
+#   memory=MB, limit=SECONDS (of all boots; a machine that hangs is ended)
+#
+# Inside, node a is in the machine's own network and node b in another one;
+# between them is a link that net_em makes bad. Nodes, waiting and checking are
+# those of the end-to-end tests.
+# shellcheck shell=bash disable=SC2034,SC2154,SC1091
+kind=${kind:-nbd}
+[ -n "${STEAD_VM:-}" ] || . "$(dirname "${BASH_SOURCE[0]}")/vm.sh" "$@"
+
+. "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
+vm_tools=$build/tests/vm
+[ -z "${TRACE:-}" ] || { PS4="+\\t "; set -x; }
+RANDOM=${SEED:=$RANDOM}
+say "seed $SEED"
+
+# -- the network --
+
+net_start() {
+	modprobe -a veth sch_netem || fail "modprobe veth sch_netem"
+	ip netns add b
+	ip link add to-b type veth peer name to-a netns b || fail "veth"
+	ip addr add 10.1.0.1/24 dev to-b
+	ip link set to-b up
+	ip -n b addr add 10.1.0.2/24 dev to-a
+	ip -n b link set lo up
+	ip -n b link set to-a up
+	host=([a]=10.1.0.1 [b]=10.1.0.2)
+	port=([a]=7420 [b]=7420)
+	inside=([a]='' [b]='ip netns exec b')
+}
+
+# The link as it is from now on, in both directions: net_em delay 50ms loss 1%
+net_em() {
+	tc qdisc replace dev to-b root netem "$@" || fail "netem $*"
+	tc -n b qdisc replace dev to-a root netem "$@" || fail "netem $*"
+}
+
+# Bytes that went from a to b so far, with all headers.
+net_bytes() {
+	cat /sys/class/net/to-b/statistics/tx_bytes
+}
+
+# -- disks --
+
+# The device of a disk that the case named: disk NAME
+disk() {
+	local entry number=1 letters=(a b c d e f g h i j)
+
+	for entry in "${disks[@]}"; do
+		if [ "${entry%=*}" = "$1" ]; then
+			echo "/dev/$([ "$kind" = nbd ] && echo ubd || echo vd)${letters[number]}"
+			return
+		fi
+		number=$((number + 1))
+	done
+	fail "no disk $1"
+}
+
+# A node's directory is a file system on a device of its own: node_disk NODE DEVICE
+node_disk() {
+	mkdir -p "$work/$1"
+	[ -n "$(blkid -o value -s TYPE "$2")" ] || mkfs.ext4 -q "$2" || fail "mkfs.ext4 $2"
+	mount "$2" "$work/$1" || fail "mount $2"
+	on_exit_undo "umount -l $work/$1"
+}
+
+# -- disks with a volatile cache. NODE has three: NODE, NODE-log and NODE-live.
+# What is written goes to NODE-live and to the log; at a power failure NODE is
+# made from the log: what was flushed, and of the rest what chance leaves. --
+
+# The node's state and its volume data are parts of one disk: they fail together.
+state_sectors=$((96 << 11))
+
+cache_start() {
+	local live log node=$1
+
+	modprobe -a dm-mod dm-log-writes || fail "modprobe dm-log-writes"
+	live=$(disk "$node-live") log=$(disk "$node-log")
+	dmsetup create "$node-cache" --table "0 $(blockdev --getsz "$live") log-writes $live $log" || fail "dm-log-writes"
+	dmsetup mknodes
+	parts_start "$node" "/dev/mapper/$node-cache"
+}
+
+# parts_start NODE DEVICE: mounts the node's directory, and makes its volume
+parts_start() {
+	local node=$1 total
+
+	dmsetup mknodes
+	total=$(blockdev --getsz "$2") || fail "no device-mapper"
+	dmsetup create "$node-state" --table "0 $state_sectors linear $2 0" &&
+		dmsetup create "$node-data" --table "0 $((total - state_sectors)) linear $2 $state_sectors" || fail "dmsetup"
+	dmsetup mknodes
+	node_disk "$node" "/dev/mapper/$node-state"
+	ln -sf "/dev/mapper/$node-data" "$work/$node/data.img"
+}
+
+# The power of a node fails, with its daemons already killed; its disk is as
+# that left it, and in use again.
+cache_fail() {
+	local node=$1
+
+	dmsetup message "$node-cache" 0 mark cut || fail "mark"
+	# Brings to the log what was not flushed.
+	dd if=/dev/null of="/dev/mapper/$node-data" conv=notrunc,fsync status=none
+	umount "$work/$node" || fail "umount"
+	dmsetup remove "$node-state" && dmsetup remove "$node-data" && dmsetup remove "$node-cache" || fail "dmsetup remove"
+	cache_lose "$node"
+	cache_start "$node"
+	# A machine without power has a new boot id afterwards.
+	failures=$((failures + 1))
+	cat /proc/sys/kernel/random/uuid >"$work/boot_id.$failures"
+	mount --bind "$work/boot_id.$failures" /proc/sys/kernel/random/boot_id || fail "a new boot id"
+}
+failures=0
+
+# Makes the disk of a node from its log.
+cache_lose() {
+	local lost
+
+	lost=$("$vm_tools/disk-log" fail "$(disk "$1-log")" "$(disk "$1")" "$(disk "$1-live")" cut "$RANDOM") || fail "disk-log"
+	say "power failure of $1: $lost"
+}
+
+# -- volumes as devices --
+
+# The device of a volume of db, once it is there: sets $device
+device_of() {
+	wait_for 30 "the device of $2 on $1" test -b "$work/$1/run/stead/db-$2"
+	device=$(readlink -f "$work/$1/run/stead/db-$2")
+}
+
+# same_volumes: the volume data of both nodes, below what serves it
+same_volumes() {
+	local node
+
+	for node in a b; do
+		[ ! -b "$work/$node/data.img" ] || blockdev --flushbufs "$work/$node/data.img"
+	done
+	cmp "$work/a/data.img" "$work/b/data.img" || fail "data differs between the nodes"
+}
+
+# What the kernel has said about errors of devices and file systems since the last look.
+kernel_is_content() {
+	! dmesg -c | grep -E 'I/O error|EXT4-fs (error|warning)|XFS .*(rror|shut)|blocked for more|lost async|Buffer I/O' ||
+		fail "the kernel complains"
+}
