@@ -95,7 +95,9 @@ static enum verdict judge_descendant(uint64_t epoch, bool parent, const struct s
 {
 	if (standby->returned)
 		return parent && standby->mapped && epoch <= standby->epoch ? VERDICT_RESYNC : VERDICT_COMPARE;
-	if (standby->epoch > epoch && !standby->yields)
+	// While it is not consistent there is nothing to lose, and its epoch may
+	// be one of the full sync.
+	if (standby->consistent && standby->epoch > epoch && !standby->yields)
 		return VERDICT_DIVERGED;
 	return parent && standby->epoch == epoch ? VERDICT_RESYNC : VERDICT_COMPARE;
 }
