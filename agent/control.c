@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent.h"
 #include "pair.h"
+#include "turn.h"
 
 #include "common/pairs.h"
 #include "common/removal.h"
@@ -62,9 +63,16 @@ static void fence(struct agent *agent, struct control_call *call, json_t *reques
 {
 	struct pair *pair = find(agent, call, request);
 
+	const struct pair_successor successor = {
+	        .epoch = (uint64_t)json_integer_value(json_object_get(request, "epoch")),
+	        .untouched = json_is_true(json_object_get(request, "untouched")),
+	        .bytes = (uint64_t)json_integer_value(json_object_get(request, "bytes")),
+	        .since = json_integer_value(json_object_get(request, "since")),
+	        .born = json_integer_value(json_object_get(request, "born")),
+	};
+
 	if (pair)
-		pair_fence(pair, (uint64_t)json_integer_value(json_object_get(request, "epoch")),
-		           json_is_true(json_object_get(request, "untouched")), call, answer);
+		pair_fence(pair, &successor, call, answer);
 }
 
 static void pause_or_resume(struct agent *agent, struct control_call *call, json_t *request, bool pause)
@@ -73,6 +81,43 @@ static void pause_or_resume(struct agent *agent, struct control_call *call, json
 
 	if (pair)
 		pair_pause(pair, pause, call, answer);
+}
+
+// -- changes of role --
+
+static void turned(void *user, int error, const struct error *reason, const struct turned *turned)
+{
+	struct control_call *call = user;
+	json_t *reply;
+
+	if (error < 0) {
+		control_refuse(call, reason->text);
+		return;
+	}
+	reply = json_pack("{s:O,s:I}", "pair", json_object_get(control_request(call), "pair"), "discarded_bytes",
+	                  (json_int_t)turned->discarded);
+	if (reply && turned->salvage[0])
+		json_object_set_new(reply, "salvage", json_string(turned->salvage));
+	if (reply && turned->note)
+		json_object_set_new(reply, "note", json_string(turned->note));
+	control_reply(call, reply);
+}
+
+static void turn(struct agent *agent, struct control_call *call, json_t *request, const char *command)
+{
+	struct pair *pair = find(agent, call, request);
+
+	if (!pair)
+		return;
+	if (!strcmp(command, CONTROL_DEMOTE))
+		turn_demote(pair, call, turned);
+	else if (!strcmp(command, CONTROL_SWITCHOVER))
+		turn_switchover(pair, call, turned);
+	else if (!strcmp(command, CONTROL_FORCE))
+		turn_force(pair, call, turned);
+	else
+		turn_resync(pair, json_is_true(json_object_get(request, "discard")),
+		            !json_is_false(json_object_get(request, "salvage")), call, turned);
 }
 
 // -- pair-start --
@@ -182,6 +227,9 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 		start(agent, call, request);
 	else if (!strcmp(command, CONTROL_PAIR_FENCE))
 		fence(agent, call, request);
+	else if (!strcmp(command, CONTROL_DEMOTE) || !strcmp(command, CONTROL_SWITCHOVER) ||
+	         !strcmp(command, CONTROL_RESYNC) || !strcmp(command, CONTROL_FORCE))
+		turn(agent, call, request, command);
 	else if (!strcmp(command, CONTROL_PAUSE))
 		pause_or_resume(agent, call, request, true);
 	else if (!strcmp(command, CONTROL_RESUME))

@@ -123,6 +123,7 @@ struct source {
 	// handover.c
 	bool untouched; // no change before the state says so
 	bool touching; // it is being made to say so
+	int touch_error; // it could not be
 	struct waiter *held; // changes
 	enum drain drain;
 	uint64_t drain_epoch; // that holds what there was when draining began
@@ -215,7 +216,8 @@ void source_tell(struct source *source, enum source_event event, uint64_t epoch,
 void source_check_stopped(struct source *source); // after anything under way has ended
 
 // handover.c
-bool handover_holds(struct source *source, struct request *request); // it is woken
+// 0: the change may go on; -EAGAIN: it waits; or an error.
+int handover_pass(struct source *source, struct request *request);
 void handover_check(struct source *source); // something was finished
 void handover_lost(struct source *source); // the connection
 void handover_end(struct source *source); // what is held goes on, or is turned away

@@ -9,27 +9,31 @@
 #include <stdio.h>
 #include <string.h>
 
-bool handover_holds(struct source *source, struct request *request)
+int handover_pass(struct source *source, struct request *request)
 {
 	if (source->drain >= DRAIN_HOLDING) {
 		waiter_add(&source->held, &request->waiter);
-		return true;
+		return -EAGAIN;
 	}
 	if (!source->untouched || MUTANT(TOUCHED_UNSAVED))
-		return false;
+		return 0;
+	if (source->touch_error)
+		return source->touch_error;
 	waiter_add(&source->held, &request->waiter);
 	if (!source->touching) {
 		source->touching = true;
 		source_tell(source, SOURCE_TOUCHED, 0, NULL);
 	}
-	return true;
+	return -EAGAIN;
 }
 
-void source_touched(struct source *source)
+void source_touched(struct source *source, int error)
 {
-	source->untouched = false;
+	source->untouched = error != 0;
 	source->touching = false;
+	source->touch_error = error; // of those that wait now; the next one tries again
 	waiter_wake_all(&source->held);
+	source->touch_error = 0;
 }
 
 void handover_end(struct source *source)

@@ -2,6 +2,7 @@
 #include "pair.h"
 
 #include "pair_impl.h"
+#include "turn_impl.h"
 
 #include "common/daemon.h"
 #include "common/log.h"
@@ -58,6 +59,7 @@ static void refuse(struct pair *pair, const struct error *reason)
 	pair->phase = PAIR_REFUSED;
 	log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", pair->name, reason->text);
 	pair_answer(pair, -EINVAL, reason);
+	turn_abandon(pair);
 }
 
 // -- exports --
@@ -120,6 +122,14 @@ static void serve(struct pair *pair)
 
 // -- fencing --
 
+void pair_save(struct pair *pair, void *user, void (*saved)(void *user, int error))
+{
+	uint8_t payload[STATE_ENCODED_MAX];
+
+	pair->saving++;
+	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), user, saved);
+}
+
 static void fence_kept(void *user, int error)
 {
 	struct pair *pair = user;
@@ -129,24 +139,72 @@ static void fence_kept(void *user, int error)
 	pair->saving--;
 	if (pair->phase == PAIR_STOPPING)
 		pair_shut(pair);
+	else
+		turn_fenced(pair);
 }
 
 // The engine has stopped serving already; that it must never begin again has
 // to outlive this process.
 static void fence(struct pair *pair)
 {
-	uint8_t payload[STATE_ENCODED_MAX];
+	struct pair_state *state = &pair->files.state;
+	struct source_status status;
 	struct error reason;
 
+	source_status(pair->source, &status);
 	pair->serving = false;
-	pair->files.state.fenced = true;
-	pair->saving++;
-	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), pair, fence_kept);
+	state->fenced = true;
+	state->split = status.split;
+	state->handover = false;
+	state->local_bytes = status.bytes_behind;
+	state->local_since = status.oldest;
+	pair_save(pair, pair, fence_kept);
 	pair_close_exports(pair);
 	pair_answer(pair, pair_fenced(pair, &reason), &reason);
 }
 
+static void touch_kept(void *user, int error)
+{
+	struct pair *pair = user;
+
+	pair->saving--;
+	if (error < 0) {
+		pair->files.state.untouched = true;
+		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
+	}
+	if (pair->phase == PAIR_STOPPING)
+		pair_shut(pair);
+	else
+		source_touched(pair->source, error);
+}
+
+static void touch(struct pair *pair)
+{
+	pair->files.state.untouched = false;
+	pair_save(pair, pair, touch_kept);
+}
+
 // -- the engine's events --
+
+// Both sides of a divergence, for whoever has to decide.
+static void log_sides(const struct pair *pair)
+{
+	struct source_status status;
+	char since[WALL_TEXT_MAX], promoted[WALL_TEXT_MAX], peer_since[WALL_TEXT_MAX], peer_promoted[WALL_TEXT_MAX];
+
+	source_status(pair->source, &status);
+	if (status.state != SOURCE_STATE_SPLIT_BRAIN && status.state != SOURCE_STATE_DIVERGED)
+		return;
+	wall_text(status.oldest, since);
+	wall_text(pair->files.state.born, promoted);
+	wall_text(status.peer_since, peer_since);
+	wall_text(status.peer_born, peer_promoted);
+	log_event(LOG_LEVEL_ERROR, status.state == SOURCE_STATE_SPLIT_BRAIN ? "split-brain" : "diverged",
+	          "pair=%s local_bytes=%" PRIu64 " local_since=%s local_promoted=%s peer=%s peer_bytes=%" PRIu64
+	          " peer_since=%s peer_promoted=%s",
+	          pair->name, status.bytes_behind, since, promoted, status.peer, status.peer_bytes, peer_since,
+	          peer_promoted);
+}
 
 // The same trouble at every dial is told once.
 static bool is_new(struct pair *pair, const char *text)
@@ -168,6 +226,7 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	        [SOURCE_DISCONNECTED] = {"disconnected", LOG_LEVEL_WARNING, false},
 	        [SOURCE_SERVING] = {"serving", LOG_LEVEL_INFO, false},
 	        [SOURCE_FENCED] = {"fenced", LOG_LEVEL_ERROR, false},
+	        [SOURCE_NOT_TAKEN] = {"not-taken", LOG_LEVEL_WARNING, false},
 	        [SOURCE_REFUSED] = {"peer-refused", LOG_LEVEL_ERROR, false},
 	        [SOURCE_WIDENED] = {"widened", LOG_LEVEL_WARNING, true},
 	        [SOURCE_SYNC_STARTED] = {"sync-started", LOG_LEVEL_INFO, false},
@@ -198,6 +257,14 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		serve(pair);
 	else if (event == SOURCE_FENCED)
 		fence(pair);
+	else if (event == SOURCE_TOUCHED)
+		touch(pair);
+	else if (event == SOURCE_NOT_TAKEN)
+		turn_not_taken(pair, text);
+	else if (event == SOURCE_SWITCHOVER_WANTED)
+		turn_wanted(pair);
+	if (event == SOURCE_FENCED || event == SOURCE_REFUSED)
+		log_sides(pair);
 }
 
 // -- opening --
@@ -207,7 +274,7 @@ static int start_link(struct pair *pair, struct dialer **dialer, struct error *e
 	struct net_address address;
 	int result;
 
-	if (!pair->files.config.peer[0]) {
+	if (!pair->files.config.peer[0] || pair->files.state.fenced) {
 		no_peer_init(&pair->no_peer, pair->agent->loop);
 		*dialer = &pair->no_peer.dialer;
 		return 0;
@@ -290,6 +357,8 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	if (pair->stop_wanted) {
 		pair->phase = PAIR_STOPPING;
 		pair_shut(pair);
+	} else if (pair->turn) {
+		turn_stop(pair->turn);
 	}
 }
 
@@ -298,7 +367,7 @@ static void open_work(struct job *job)
 	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
 
 	pair->opened = pair_files_open(pair->agent->loop, &pair->agent->paths, pair->name, &pair->agent->boot,
-	                               &pair->opening, &pair->opening_reason);
+	                               pair->turn != NULL, &pair->opening, &pair->opening_reason);
 }
 
 static void open_done(struct job *job)
@@ -313,7 +382,7 @@ static void open_done(struct job *job)
 		pair->stop_wanted = true;
 	} else if (pair->opened < 0) {
 		refuse(pair, &pair->opening_reason);
-	} else if (pair->files.state.fenced) {
+	} else if (pair->files.state.fenced && !pair->turn) {
 		pair->phase = PAIR_FENCED;
 		pair_answer(pair, pair_fenced(pair, &err), &err);
 		log_event(LOG_LEVEL_WARNING, "pair-demoted", "pair=%s reason=%s", pair->name, err.text);

@@ -26,10 +26,18 @@ int pair_await(struct pair *pair, unsigned seconds, void *user,
 // Serves without having heard of the peer, now or once it is open.
 void pair_serve(struct pair *pair);
 
-// The peer was promoted at an epoch, and written to unless it is untouched:
-// serves no more, and never again, also after a restart. Tells when that is
-// durable.
-void pair_fence(struct pair *pair, uint64_t epoch, bool untouched, void *user, void (*done)(void *user, int error, const struct error *reason));
+// What a peer that was promoted said of itself.
+struct pair_successor {
+	uint64_t epoch; // that it was promoted at
+	bool untouched; // not written to since
+	uint64_t bytes; // that were, and its standby does not have
+	int64_t since, born; // wall clock of the oldest of them, of the promotion; ns; 0: none
+};
+
+// Serves no more, and never again by itself, also after a restart. Tells when
+// that is durable.
+void pair_fence(struct pair *pair, const struct pair_successor *successor, void *user,
+                void (*done)(void *user, int error, const struct error *reason));
 
 // Stops and forgets it. gone() may be NULL, and is called when nothing of it is
 // open any more. While a pair stops, it is found no more.

@@ -4,6 +4,7 @@
 #include "common/file_disk.h"
 #include "common/pairs.h"
 #include "common/slots.h"
+#include "common/state_file.h"
 #include "source.h"
 
 #include <errno.h>
@@ -126,7 +127,7 @@ static int open_others(struct loop *loop, const struct paths *paths, struct pair
 	return 0;
 }
 
-int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot,
+int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot, bool wholly,
                     struct pair_files *files, struct error *err)
 {
 	char path[PATHS_MAX];
@@ -138,7 +139,7 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 	if (result < 0)
 		return result;
 	files->lock = result;
-	if (files->state.fenced)
+	if (files->state.fenced && !wholly)
 		return 0;
 	result = pair_open_volumes(loop, paths, &files->config, &files->state, files->volumes, err);
 	if (!result)
@@ -158,7 +159,7 @@ int pair_files_opened(const struct pair_files *files, struct error *err)
 	return fail(err, errno, "sync the change map of pair %s: %s", files->config.name, strerror(errno));
 }
 
-void pair_files_close(struct pair_files *files, bool clean)
+void pair_files_release(struct pair_files *files, bool clean)
 {
 	if (files->map) {
 		if (clean && msync(files->map, files->map_bytes, MS_SYNC) == 0) {
@@ -174,10 +175,41 @@ void pair_files_close(struct pair_files *files, bool clean)
 	file_disk_close(files->intent);
 	file_disk_close(files->spill);
 	file_disk_close(files->state_disk);
-	if (files->lock >= 0)
-		close(files->lock);
 	files->map = NULL;
 	files->intent = files->spill = files->state_disk = NULL;
 	memset(files->volumes, 0, sizeof(files->volumes));
-	files->lock = files->map_fd = -1;
+	files->map_fd = -1;
+}
+
+void pair_files_close(struct pair_files *files, bool clean)
+{
+	pair_files_release(files, clean);
+	if (files->lock >= 0)
+		close(files->lock);
+	files->lock = -1;
+}
+
+static int remove_file(const struct paths *paths, const char *pair, const char *file, struct error *err)
+{
+	char path[PATHS_MAX];
+
+	if (unlink(path_pair_file(paths, pair, file, path)) < 0 && errno != ENOENT)
+		return fail(err, errno, "remove %s: %s", path, strerror(errno));
+	return 0;
+}
+
+int pair_files_become(const struct pair_files *files, const struct paths *paths, const struct pair_state *state,
+                      struct error *err)
+{
+	const char *pair = files->config.name;
+	char path[PATHS_MAX];
+	int result = remove_file(paths, pair, FILE_SERVE, err);
+
+	if (!result && state->role == ROLE_STANDBY)
+		result = remove_file(paths, pair, FILE_JOURNAL, err);
+	if (!result)
+		result = sync_directory(path_pair(paths, pair, path), err);
+	if (!result)
+		result = state_file_write(path_pair_file(paths, pair, FILE_STATE, path), state, err);
+	return result;
 }

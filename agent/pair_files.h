@@ -25,10 +25,10 @@ struct pair_files {
 	bool serve; // the order to serve was left by a promotion
 };
 
-// Blocks. 0 (a fenced pair has only its lock open), -EREMOTE when the state says
+// Blocks. 0 (a fenced pair has only its lock open, unless wholly), -EREMOTE when the state says
 // that this node is not the primary, or -errno with the reason; then nothing is
 // open, but config and state hold what could be read.
-int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot,
+int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot, bool wholly,
                     struct pair_files *files, struct error *err);
 
 // Between source_new() and source_start(): the map says durably that it is in
@@ -39,7 +39,13 @@ int pair_files_opened(const struct pair_files *files, struct error *err);
 // full disk is then known before its peer is. Blocks.
 int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err);
 
-// Blocks. clean: the map is complete.
-void pair_files_close(struct pair_files *files, bool clean);
+// Blocks. clean: the map is complete. What stays is the lock.
+void pair_files_release(struct pair_files *files, bool clean);
+void pair_files_close(struct pair_files *files, bool clean); // the lock too
+
+// Released, and still locked: makes the pair what state says, whatever it was,
+// or leaves it as it is. A standby begins with an empty journal. Blocks.
+int pair_files_become(const struct pair_files *files, const struct paths *paths, const struct pair_state *state,
+                      struct error *err);
 
 #endif

@@ -22,6 +22,8 @@ enum pair_phase {
 	PAIR_STOPPING,
 };
 
+struct turn;
+
 struct await {
 	struct await *next;
 	struct timer timer;
@@ -55,6 +57,10 @@ struct pair {
 	struct await *awaits;
 	char last_trouble[128]; // said once, not at every dial
 
+	struct turn *turn; // its role is being changed
+	char not_taken[REASON_MAX + 1]; // why the peer did not take over
+
+	struct pair_successor successor; // as last heard
 	unsigned saving; // of the state
 	bool stop_wanted, engine_stopping, engine_stopped, links_stopping, clean;
 	void (*gone)(void *user);
@@ -62,11 +68,23 @@ struct pair {
 };
 
 // pair.c
+// Makes files.state durable. The caller's saved() counts pair->saving down.
+void pair_save(struct pair *pair, void *user, void (*saved)(void *user, int error));
 void pair_reopen(struct pair *pair); // refused, with nothing open
 
 // pair_run.c
 int pair_fenced(const struct pair *pair, struct error *reason); // -EPERM
 void pair_answer(struct pair *pair, int error, const struct error *reason); // those who await
+
+// turn.c
+void turn_fenced(struct pair *pair); // it is durable that the peer was promoted
+void turn_not_taken(struct pair *pair, const char *why);
+void turn_wanted(struct pair *pair); // the standby asks for a switchover
+
+// turn_stop.c
+void turn_abandon(struct pair *pair); // the pair stops for another reason
+bool turn_busy(struct pair *pair); // the engine has stopped; calls pair_shut() when it is done with it
+void turn_files(struct pair *pair); // instead of closing them. Blocks
 
 // pair_stop.c
 void pair_close_exports(struct pair *pair);

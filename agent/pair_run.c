@@ -115,7 +115,6 @@ static void paused(void *user, int error)
 void pair_pause(struct pair *pair, bool pause, void *user,
                 void (*done)(void *user, int error, const struct error *reason))
 {
-	uint8_t payload[STATE_ENCODED_MAX];
 	struct pausing *pausing;
 	struct error err;
 
@@ -133,8 +132,7 @@ void pair_pause(struct pair *pair, bool pause, void *user,
 	}
 	*pausing = (struct pausing){pair, pause, user, done};
 	pair->files.state.paused = pause;
-	pair->saving++;
-	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), pausing, paused);
+	pair_save(pair, pausing, paused);
 }
 
 // -- fencing from outside --
@@ -160,22 +158,21 @@ static void fenced(void *user, int error)
 		pair_shut(pair);
 }
 
-void pair_fence(struct pair *pair, uint64_t epoch, bool untouched, void *user,
+void pair_fence(struct pair *pair, const struct pair_successor *successor, void *user,
                 void (*done)(void *user, int error, const struct error *reason))
 {
-	static const struct id successor_id = {{1}}; // which one does not matter
-	struct source_successor successor = {.lineage = pair->files.state.lineage, .untouched = untouched};
-	uint8_t payload[STATE_ENCODED_MAX];
+	static const struct id generation = {{1}}; // which one does not matter
+	struct source_successor newer = {.lineage = pair->files.state.lineage, .untouched = successor->untouched};
 	struct fencing *fencing;
 	struct error err;
 
-	if (pair->phase != PAIR_RUNNING) {
-		done(user, pair->phase == PAIR_FENCED ? 0 : fail(&err, EAGAIN, "pair %s does not run", pair->name),
-		     &err);
+	pair->successor = *successor;
+	if (pair->phase != PAIR_RUNNING || pair->files.state.fenced) {
+		done(user, pair->files.state.fenced ? 0 : fail(&err, EAGAIN, "pair %s does not run", pair->name), &err);
 		return;
 	}
-	lineage_push(&successor.lineage, &successor_id, epoch);
-	source_fence(pair->source, &successor, "its peer was promoted and told this node's receiver");
+	lineage_push(&newer.lineage, &generation, successor->epoch);
+	source_fence(pair->source, &newer, "its peer was promoted and told this node's receiver");
 	fencing = malloc(sizeof(*fencing));
 	if (!fencing) {
 		done(user, fail(&err, ENOMEM, "fence pair %s: out of memory", pair->name), &err);
@@ -183,8 +180,7 @@ void pair_fence(struct pair *pair, uint64_t epoch, bool untouched, void *user,
 	}
 	// The engine's event has saved it once; this save tells when it is durable.
 	*fencing = (struct fencing){pair, user, done};
-	pair->saving++;
-	slots_save(pair->slots, payload, state_encode(&pair->files.state, payload), fencing, fenced);
+	pair_save(pair, fencing, fenced);
 }
 
 // -- reloading --
@@ -236,11 +232,26 @@ void pair_reload(struct pair *pair)
 
 // -- telling --
 
+// Found fenced at its start: nothing runs, the state says what is known.
+static void report_fenced(const struct pair *pair, struct pair_status *status)
+{
+	const struct pair_state *state = &pair->files.state;
+
+	status->state = state->split ? "split-brain" : "demoted";
+	status->reason = "promoted-over";
+	status->diverged = true;
+	status->here = (struct status_side){(int64_t)state->local_bytes, state->local_since, state->born};
+	status->there =
+	        (struct status_side){(int64_t)pair->successor.bytes, pair->successor.since, pair->successor.born};
+}
+
 void pair_status(struct pair *pair, struct pair_status *status)
 {
 	struct source_status source;
-	struct source_report report = {
-	        .config = &pair->files.config, .status = &source, .generation = &pair->files.state.lineage.generation};
+	struct source_report report = {.config = &pair->files.config,
+	                               .status = &source,
+	                               .generation = &pair->files.state.lineage.generation,
+	                               .born = pair->files.state.born};
 	char devices[VOLUMES_MAX][sizeof(status->volumes[0].device)], path[PATHS_MAX];
 
 	if (!pair->source) {
@@ -250,8 +261,7 @@ void pair_status(struct pair *pair, struct pair_status *status)
 			status->state = "refused";
 			status->reason = pair->reason.text;
 		} else if (pair->phase == PAIR_FENCED) {
-			status->state = "demoted";
-			status->reason = "promoted-over";
+			report_fenced(pair, status);
 		}
 		return;
 	}
@@ -264,4 +274,7 @@ void pair_status(struct pair *pair, struct pair_status *status)
 		}
 	}
 	report_source(&report, loop_clock(pair->agent->loop), &pair->watch, status);
+	if (pair->files.state.fenced && pair->successor.born) // newer than what the engine heard
+		status->there = (struct status_side){(int64_t)pair->successor.bytes, pair->successor.since,
+		                                     pair->successor.born};
 }

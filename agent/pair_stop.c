@@ -56,7 +56,10 @@ static void close_work(struct job *job)
 {
 	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
 
-	pair_files_close(&pair->files, pair->clean);
+	if (pair->turn)
+		turn_files(pair);
+	else
+		pair_files_close(&pair->files, pair->clean);
 }
 
 static void finish(struct pair *pair)
@@ -97,6 +100,8 @@ void pair_shut(struct pair *pair)
 		link_thread_stop(pair->links, links_stopped, pair);
 		return;
 	}
+	if (turn_busy(pair))
+		return;
 	pair->clean = pair->source != NULL;
 	if (pair->source)
 		source_free(pair->source);
@@ -116,6 +121,7 @@ void pair_stop(struct pair *pair, void (*gone)(void *user), void *user)
 {
 	struct error reason;
 
+	turn_abandon(pair);
 	pair->gone = gone;
 	pair->gone_user = user;
 	clock_cancel(loop_clock(pair->agent->loop), &pair->watch_timer);

@@ -46,6 +46,21 @@ static void report_recovery(const struct source_status *source, int64_t wall, st
 	}
 }
 
+static bool apart(const struct source_status *source)
+{
+	return source->state == SOURCE_STATE_DIVERGED || source->state == SOURCE_STATE_SPLIT_BRAIN ||
+	       source->state == SOURCE_STATE_DEMOTED;
+}
+
+static void report_sides(const struct source_report *report, struct pair_status *status)
+{
+	const struct source_status *source = report->status;
+
+	status->diverged = apart(source);
+	status->here = (struct status_side){known(source->bytes_behind, true), source->oldest, report->born};
+	status->there = (struct status_side){known(source->peer_bytes, true), source->peer_since, source->peer_born};
+}
+
 static void report_volumes(const struct source_report *report, struct pair_status *status)
 {
 	for (unsigned i = 0; i < report->config->volume_count; i++) {
@@ -89,5 +104,6 @@ void report_source(const struct source_report *report, struct clock *clock, stru
 	status->syncing = source->syncing;
 	status->sync_done = known(source->sync_done, true);
 	status->sync_total = known(source->sync_total, true);
+	report_sides(report, status);
 	report_volumes(report, status);
 }

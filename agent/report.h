@@ -11,6 +11,7 @@ struct source_report {
 	const struct pair_config *config;
 	const struct source_status *status;
 	const struct id *generation;
+	int64_t born; // of it, as in struct pair_state
 	uint64_t volume_bytes[VOLUMES_MAX];
 	const char *devices[VOLUMES_MAX]; // where each is exported; NULL: it is not
 };

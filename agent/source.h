@@ -187,8 +187,8 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth);
 // Starts to serve without having heard of the peer.
 void source_serve(struct source *source);
 
-// The first write of this generation may go on.
-void source_touched(struct source *source);
+// The first write of this generation may go on, or fails with the error.
+void source_touched(struct source *source, int error);
 
 // What a peer that was promoted said of itself, not over the dialer's
 // connection.

@@ -311,7 +311,13 @@ static void admit(struct request *request)
 		return;
 	}
 	request->waiter.wake = admit_again;
-	if (handover_holds(source, request) || capture_gate(source, request))
+	error = handover_pass(source, request);
+	if (error) {
+		if (error != -EAGAIN)
+			turn_away(request, error);
+		return;
+	}
+	if (capture_gate(source, request))
 		return;
 	other = MUTANT(UNALIGNED_NOT_SERIALISED)
 	                ? NULL

@@ -14,10 +14,16 @@
 // pair-remove  both      pair                                       pair
 // pair-start   agent     pair                                       volumes [{name, device}]; starts a
 //                                                                   pair whose state says primary
-// pair-fence   agent     pair                                       pair; the peer was promoted: never serve again
+// pair-fence   agent     pair, epoch, untouched, bytes, since,      pair; the peer was promoted: never serve again
+//                        born (what the peer says of itself)
 // promote      receiver  pair, force (boolean)                      pair, generation, epoch, time, age_seconds,
 //                                                                   seconds (what it took), volumes [{name, device}],
 //                                                                   note (why they are not exported)
+// demote       agent     pair                                       pair, note (what is left to do by hand)
+// switchover   both      pair                                       on the agent as demote, on the receiver as promote
+// resync       both      pair, discard (boolean), salvage           pair, discarded_bytes, salvage (where it is kept),
+//                        (boolean)                                  note
+// force        agent     pair                                       pair; serves, whatever its peer is
 // pause        agent     pair                                       pair
 // resume       agent     pair                                       pair
 // reload       both                                                 pairs (how many)
@@ -42,6 +48,10 @@
 #define CONTROL_PAIR_START "pair-start"
 #define CONTROL_PAIR_FENCE "pair-fence"
 #define CONTROL_PROMOTE "promote"
+#define CONTROL_DEMOTE "demote"
+#define CONTROL_SWITCHOVER "switchover"
+#define CONTROL_RESYNC "resync"
+#define CONTROL_FORCE "force"
 #define CONTROL_PAUSE "pause"
 #define CONTROL_RESUME "resume"
 #define CONTROL_RELOAD "reload"

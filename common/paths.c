@@ -115,6 +115,13 @@ const char *path_pair_file(const struct paths *paths, const char *pair, const ch
 	return join(out, paths->states, pair, "/", file);
 }
 
+const char *path_salvage(const struct paths *paths, const char *pair, const char *stamp, char *out)
+{
+	if (snprintf(out, PATHS_MAX, "%s/salvage/%s-%s", paths->state, pair, stamp) >= PATHS_MAX)
+		out[0] = 0;
+	return out;
+}
+
 static const char *exported(const struct paths *paths, const char *pair, const char *volume, const char *end, char *out)
 {
 	if (snprintf(out, PATHS_MAX, "%s/%s-%s%s", paths->run, pair, volume, end) >= PATHS_MAX)

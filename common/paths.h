@@ -4,6 +4,7 @@
 //   DIR/etc/stead/pairs/PAIR.conf
 //   DIR/var/lib/stead/               the node's own: identity.pem, invitations
 //   DIR/var/lib/stead/pairs/PAIR/    state.slots map intent spill journal lock serve
+//   DIR/var/lib/stead/salvage/PAIR-TIME/   VOLUME.img VOLUME.extents
 //   DIR/run/stead/                   agent.sock receiver.sock PAIR-NAME.sock PAIR-NAME
 #ifndef STEAD_PATHS_H
 #define STEAD_PATHS_H
@@ -37,6 +38,8 @@ int paths_make(const struct paths *paths, struct error *err);
 const char *path_config(const struct paths *paths, const char *pair, char *out);
 const char *path_pair(const struct paths *paths, const char *pair, char *out); // its state directory
 const char *path_pair_file(const struct paths *paths, const char *pair, const char *file, char *out);
+// where what a pair discards is kept; stamp: of this time
+const char *path_salvage(const struct paths *paths, const char *pair, const char *stamp, char *out);
 const char *path_device(const struct paths *paths, const char *pair, const char *volume, char *out); // the stable link
 const char *path_export(const struct paths *paths, const char *pair, const char *volume, char *out); // the socket
 

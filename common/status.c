@@ -123,6 +123,27 @@ static json_t *volumes_json(const struct pair_status *status)
 	return array;
 }
 
+static json_t *wall(int64_t time)
+{
+	char out[WALL_TEXT_MAX];
+
+	wall_text(time, out);
+	return text(time > 0 ? out : NULL);
+}
+
+static json_t *side_json(const struct status_side *side)
+{
+	return json_pack("{s:o,s:o,s:o}", "bytes", number(side->bytes), "since", wall(side->since), "promoted",
+	                 wall(side->promoted));
+}
+
+static json_t *divergence_json(const struct pair_status *status)
+{
+	if (!status->diverged)
+		return json_null();
+	return json_pack("{s:o,s:o}", "here", side_json(&status->here), "peer", side_json(&status->there));
+}
+
 json_t *status_json(const struct pair_status *status)
 {
 	static const char *const rpo_names[] = {"ok", "at-risk", "breached", NULL};
@@ -132,7 +153,7 @@ json_t *status_json(const struct pair_status *status)
 	id_text(&status->generation, generation);
 	return json_pack(
 	        "{s:o,s:o,s:o,s:s,s:o,s:b,s:o,s:o,s:{s:o,s:o,s:o},s:o,s:o,s:o,s:o,s:o,"
-	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 	        "pair", text(status->config->name), "node", text(status->node), "role", text(role_names[status->role]),
 	        "state", status->state, "reason", text(status->reason), "connected", status->connected, "peer",
 	        text(*status->peer ? status->peer : status->config->peer), "generation",
@@ -145,5 +166,5 @@ json_t *status_json(const struct pair_status *status)
 	        "ship_bytes_per_second", number(status->ship_rate), "wire_bytes_total", number(status->wire_bytes),
 	        "eta_seconds", seconds(status->eta), "sync", sync_json(status), "promotable",
 	        status->promotable < 0 ? json_null() : json_boolean(status->promotable), "recovery_point",
-	        recovery_json(status), "volumes", volumes_json(status));
+	        recovery_json(status), "volumes", volumes_json(status), "divergence", divergence_json(status));
 }

@@ -39,6 +39,13 @@ struct status_volume {
 	int64_t dirty; // bytes
 };
 
+// What a node holds of its own, beside what its peer has.
+struct status_side {
+	int64_t bytes;
+	int64_t since; // wall clock of the oldest write among them, ns
+	int64_t promoted; // wall clock of the promotion that made its generation, ns; 0: made by pairing
+};
+
 struct pair_status {
 	const struct pair_config *config; // names, paths, limits
 	char node[65];
@@ -61,6 +68,8 @@ struct pair_status {
 	int64_t recovery_epoch;
 	int64_t recovery_time; // wall clock of the primary, ns
 	int64_t recovery_age; // ns
+	bool diverged; // the two nodes do not follow one another
+	struct status_side here, there;
 	struct status_volume volumes[VOLUMES_MAX];
 };
 

@@ -4,6 +4,7 @@
 #include "common/fields.h"
 #include "common/units.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +74,20 @@ int unknown_pair(struct context *context, const char *name, const char *also)
 	if (count == 0)
 		return refuse("no pair %s on this node, and no other%s; see stead pair --help", name, also);
 	return refuse("no pair %s on this node; there is %s%s", name, list, also);
+}
+
+int check_pair(struct context *context, const char *pair)
+{
+	char file[PATHS_MAX];
+	struct pair_config config;
+	struct error err;
+	int code = check_pair_name(pair);
+
+	if (code)
+		return code;
+	if (config_read(path_config(&context->paths, pair, file), &config, &err) == -ENOENT)
+		return unknown_pair(context, pair, "");
+	return EXIT_DONE;
 }
 
 char *size_cell(json_t *value, char text[CELL_MAX])

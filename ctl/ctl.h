@@ -38,7 +38,7 @@ struct command {
 };
 
 extern const struct command command_invite, command_join, command_remove, command_status, command_promote,
-        command_pause, command_resume, command_config_check;
+        command_demote, command_switchover, command_resync, command_pause, command_resume, command_config_check;
 
 // One line on stderr. The word of each is its exit code.
 int refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -52,6 +52,9 @@ char *printable(char *text);
 // else should be known.
 int check_pair_name(const char *name);
 int unknown_pair(struct context *context, const char *name, const char *also);
+
+// Whether this node has the pair at all; the daemon says the rest. Exit codes.
+int check_pair(struct context *context, const char *pair);
 
 // A size or a time from JSON for people, "-" where it is null. Returns text.
 #define CELL_MAX 40

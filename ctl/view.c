@@ -178,6 +178,31 @@ void view_table(FILE *out, json_t *pairs, bool colour)
 	}
 }
 
+static void view_side(FILE *out, const char *label, json_t *side)
+{
+	char size[CELL_MAX];
+
+	fprintf(out, "  %-8s %s of its own", label, size_cell(json_object_get(side, "bytes"), size));
+	if (json_is_string(json_object_get(side, "since")))
+		fprintf(out, ", the oldest of %s", text_of(side, "since", ""));
+	if (json_is_string(json_object_get(side, "promoted")))
+		fprintf(out, "; promoted %s", text_of(side, "promoted", ""));
+	fprintf(out, "\n");
+}
+
+static void view_divergence(FILE *out, json_t *pair)
+{
+	json_t *divergence = json_object_get(pair, "divergence");
+
+	if (!json_is_object(divergence))
+		return;
+	fprintf(out, "diverged\n");
+	view_side(out, "here", json_object_get(divergence, "here"));
+	view_side(out, "peer", json_object_get(divergence, "peer"));
+	fprintf(out, "  to go on, on the node that is to be overwritten: stead resync %s\n",
+	        text_of(pair, "pair", "PAIR"));
+}
+
 static void view_lag(FILE *out, json_t *pair, bool colour)
 {
 	char lag[CELL_MAX], rpo[CELL_MAX], breached[CELL_MAX];
@@ -278,6 +303,7 @@ void view_pair(FILE *out, json_t *pair, bool colour)
 	}
 	fprintf(out, "peer       %s, %s\n", text_of(pair, "peer", "-"),
 	        json_is_true(json_object_get(pair, "connected")) ? "connected" : "not connected");
+	view_divergence(out, pair);
 	view_lag(out, pair, colour);
 	view_point(out, pair);
 	view_traffic(out, pair);

@@ -84,6 +84,22 @@ static void promote_pair(struct receiver *receiver, struct control_call *call, j
 		promote(receiver, standby, call, json_is_true(json_object_get(request, "force")));
 }
 
+static void switch_over(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	struct standby *standby = find(receiver, call, request);
+
+	if (standby)
+		order_switchover(receiver, standby, call);
+}
+
+static void resync(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	struct standby *standby = find(receiver, call, request);
+
+	if (standby)
+		order_resync(receiver, standby, call, json_is_true(json_object_get(request, "discard")));
+}
+
 void receiver_control(void *user, struct control_call *call, const char *command, json_t *request)
 {
 	struct receiver *receiver = user;
@@ -98,6 +114,10 @@ void receiver_control(void *user, struct control_call *call, const char *command
 		remove_pair(receiver, call, request);
 	else if (!strcmp(command, CONTROL_PROMOTE))
 		promote_pair(receiver, call, request);
+	else if (!strcmp(command, CONTROL_SWITCHOVER))
+		switch_over(receiver, call, request);
+	else if (!strcmp(command, CONTROL_RESYNC))
+		resync(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RELOAD))
 		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)receiver_reload(receiver)));
 	else

@@ -23,6 +23,7 @@ struct fence {
 	struct receiver *receiver;
 	struct job job;
 	char name[NAME_MAX_LENGTH + 1];
+	bool known; // it was before
 	int result;
 	struct error reason;
 };
@@ -33,7 +34,7 @@ static void finish(struct fence *fence)
 
 	if (fence->result < 0)
 		log_event(LOG_LEVEL_ERROR, "fence-not-told", "pair=%s reason=%s", fence->name, fence->reason.text);
-	else
+	else if (!fence->known)
 		log_event(LOG_LEVEL_ERROR, "fenced", "pair=%s reason=%s", fence->name, "the peer was promoted");
 	TAILQ_REMOVE(&receiver->fences, fence, entry);
 	free(fence);
@@ -86,7 +87,7 @@ static void answered(void *user, int error, json_t *reply, const struct error *r
 	finish(fence);
 }
 
-void fence_pair(struct receiver *receiver, const char *name, uint64_t epoch, bool untouched)
+void fence_pair(struct receiver *receiver, const char *name, bool known, uint64_t epoch, const struct wire_hello *hello)
 {
 	struct fence *fence, *other;
 
@@ -97,11 +98,14 @@ void fence_pair(struct receiver *receiver, const char *name, uint64_t epoch, boo
 	if (!fence)
 		return; // the peer comes again
 	fence->receiver = receiver;
+	fence->known = known;
 	snprintf(fence->name, sizeof(fence->name), "%s", name);
 	TAILQ_INSERT_TAIL(&receiver->fences, fence, entry);
 	if (control_ask_on(receiver->loop, receiver->paths.agent_socket,
-	                   json_pack("{s:s,s:s,s:I,s:b}", "command", CONTROL_PAIR_FENCE, "pair", name, "epoch",
-	                             (json_int_t)epoch, "untouched", untouched),
+	                   json_pack("{s:s,s:s,s:I,s:b,s:I,s:I,s:I}", "command", CONTROL_PAIR_FENCE, "pair", name,
+	                             "epoch", (json_int_t)epoch, "untouched", hello->untouched, "bytes",
+	                             (json_int_t)hello->local_bytes, "since", (json_int_t)hello->local_since, "born",
+	                             (json_int_t)hello->born),
 	                   AGENT_MS, fence, answered) < 0) {
 		fence->result = fail(&fence->reason, ENOMEM, "out of memory");
 		finish(fence);

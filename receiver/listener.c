@@ -163,8 +163,8 @@ static void learn(struct receiver *receiver, const char *name, const struct pair
 	struct standing peers = wire_standing(hello, true);
 	const struct ancestor *left = lineage_find(&hello->lineage, &state->lineage.generation);
 
-	if (!state->fenced && lineage_judge(&mine, &peers) == VERDICT_FENCED)
-		fence_pair(receiver, name, left->epoch, hello->untouched);
+	if (lineage_judge(&mine, &peers) == VERDICT_FENCED)
+		fence_pair(receiver, name, state->fenced, left->epoch, hello);
 }
 
 static void hello(struct receiver *receiver, struct channel *channel, const struct frame *frame)

@@ -21,7 +21,7 @@
 struct promotion {
 	struct receiver *receiver;
 	struct standby *standby; // until it is promoted
-	struct control_call *call;
+	struct control_call *call; // NULL: nobody waits
 	char name[NAME_MAX_LENGTH + 1];
 	uint64_t begun; // clock_now()
 	int64_t age; // ns; UNKNOWN
@@ -38,6 +38,13 @@ static void finish(struct promotion *promotion)
 	free(promotion);
 	receiver->busy--;
 	receiver_settle(receiver);
+}
+
+static void refuse(struct promotion *promotion, const struct error *reason)
+{
+	if (promotion->call)
+		control_refuse(promotion->call, reason->text);
+	finish(promotion);
 }
 
 static json_t *seconds(int64_t ns)
@@ -68,7 +75,10 @@ static void reply(struct promotion *promotion, json_t *volumes, const char *note
 		json_object_set_new(object, "time", json_string(time));
 	if (object && note)
 		json_object_set_new(object, "note", json_string(note));
-	control_reply(promotion->call, object);
+	if (promotion->call)
+		control_reply(promotion->call, object);
+	else
+		json_decref(object);
 	finish(promotion);
 }
 
@@ -136,8 +146,7 @@ static void promoted(void *user, int error, const struct error *reason)
 
 	if (error < 0) {
 		log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", promotion->name, reason->text);
-		control_refuse(promotion->call, reason->text);
-		finish(promotion);
+		refuse(promotion, reason);
 		return;
 	}
 	if (standby_sink(promotion->standby, &status))
@@ -155,7 +164,8 @@ void promote(struct receiver *receiver, struct standby *standby, struct control_
 	struct error err;
 
 	if (!promotion) {
-		control_refuse(call, "promote: out of memory");
+		if (call)
+			control_refuse(call, "promote: out of memory");
 		return;
 	}
 	promotion->receiver = receiver;
@@ -169,7 +179,6 @@ void promote(struct receiver *receiver, struct standby *standby, struct control_
 	                         : UNKNOWN;
 	receiver->busy++;
 	if (standby_promote(standby, force, promotion, promoted, &err) < 0) {
-		control_refuse(call, err.text);
-		finish(promotion);
+		refuse(promotion, &err);
 	}
 }

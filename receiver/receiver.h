@@ -58,11 +58,17 @@ void refuse_channel(struct receiver *receiver, struct channel *channel, enum ref
 void invite(struct receiver *receiver, struct control_call *call, json_t *request);
 
 // fence.c: the pair, of which this node is the primary, was promoted on its
-// peer at an epoch; untouched: the peer has not been written to since.
-void fence_pair(struct receiver *receiver, const char *name, uint64_t epoch, bool untouched);
+// peer, which said hello, at an epoch. known: it was known before.
+void fence_pair(struct receiver *receiver, const char *name, bool known, uint64_t epoch,
+                const struct wire_hello *hello);
 
-// promotion.c: the call is answered when the agent serves, or with the reason.
+// promotion.c: the call, NULL when the primary asked for it, is answered when
+// the agent serves, or with the reason.
 void promote(struct receiver *receiver, struct standby *standby, struct control_call *call, bool force);
+
+// orders.c: switchover, and resync of a standby that follows nobody.
+void order_switchover(struct receiver *receiver, struct standby *standby, struct control_call *call);
+void order_resync(struct receiver *receiver, struct standby *standby, struct control_call *call, bool discard);
 
 // joining.c: takes over a connection whose first frame is a JOIN.
 void joining_start(struct receiver *receiver, struct channel *channel, const struct frame *frame);

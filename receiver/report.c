@@ -50,11 +50,19 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 	} else {
 		if (sink->syncing)
 			status->state = "full-sync";
+		else if (sink->met && sink->verdict == VERDICT_DIVERGED)
+			status->state = "diverged";
+		else if (sink->met && sink->verdict == VERDICT_ROLLED_BACK)
+			status->state = "refused";
+		else if (sink->returned)
+			status->state = "resync";
 		else if (sink->state.consistent)
 			status->state = "replicating";
 		else
 			status->state = "waiting";
-		status->reason = sink->connected ? NULL : "link-down";
+		status->reason = !strcmp(status->state, "refused") ? "peer-rolled-back"
+		                 : sink->connected                 ? NULL
+		                                                   : "link-down";
 	}
 }
 

@@ -168,6 +168,7 @@ void standby_stop(struct standby *standby, void (*gone)(void *user), void *user)
 	standby->gone = gone;
 	standby->gone_user = user;
 	clock_cancel(loop_clock(standby->receiver->loop), &standby->watch_timer);
+	orders_stop(standby);
 	fail(&reason, ESHUTDOWN, "pair %s is stopping", standby->name);
 	answer(standby, -ESHUTDOWN, &reason);
 	// What is opening or being promoted goes on to its end first.
@@ -206,6 +207,9 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 	        [SINK_SYNC_STARTED] = {"sync-started", LOG_LEVEL_INFO, false},
 	        [SINK_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
 	        [SINK_DAMAGE_REPAIRED] = {"damage-repaired", LOG_LEVEL_WARNING, false},
+	        [SINK_ADOPTED] = {"resync-done", LOG_LEVEL_INFO, true},
+	        [SINK_TAKEOVER] = {"takeover", LOG_LEVEL_INFO, true},
+	        [SINK_DECLINED] = {"switchover-declined", LOG_LEVEL_WARNING, false},
 	};
 	struct standby *standby = user;
 
@@ -213,14 +217,17 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 	if ((unsigned)event < sizeof(lines) / sizeof(lines[0]) && lines[event].name) {
 		const char *name = lines[event].name;
 
-		if (lines[event].with_epoch)
+		if (lines[event].with_epoch && text)
 			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64 " reason=%s", standby->name, epoch,
 			          text);
+		else if (lines[event].with_epoch)
+			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64, standby->name, epoch);
 		else if (text)
 			log_event(lines[event].level, name, "pair=%s reason=%s", standby->name, text);
 		else
 			log_event(lines[event].level, name, "pair=%s", standby->name);
 	}
+	orders_event(standby, event, text);
 	if (event != SINK_OPENED)
 		return;
 	recovered(standby, text);
@@ -247,6 +254,7 @@ static void start_engine(struct standby *standby)
 	        .clock = loop_clock(standby->receiver->loop),
 	        .volume_count = files->state.volume_count,
 	        .state = files->state_disk,
+	        .map = files->map,
 	        .journal = files->journal,
 	        .apply_memory = APPLY_MEMORY,
 	        .random = daemon_random,

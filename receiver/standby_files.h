@@ -16,6 +16,8 @@ struct standby_files {
 	struct disk *state_disk;
 	struct disk *volumes[VOLUMES_MAX];
 	struct disk *journal;
+	void *map; // of one that was a primary, a private copy; NULL: none
+	size_t map_bytes;
 };
 
 // Both block. open: 0, -EREMOTE when the state says that this node is not the

@@ -34,7 +34,9 @@ struct standby {
 	struct timer shut_timer; // stops, from outside of the engine
 	void (*awaiter)(void *user, int error, const struct error *reason);
 	void *await_user;
-	unsigned promoting;
+	unsigned promoting; // or what else must end before it stops
+	struct control_call *switchover; // that waits for the primary
+	struct timer switchover_timer;
 	bool stop_wanted;
 	void (*gone)(void *user);
 	void *gone_user;
@@ -43,5 +45,9 @@ struct standby {
 // standby.c
 void standby_open(struct standby *standby); // nothing is open
 void standby_shut_later(struct standby *standby);
+
+// orders.c
+void orders_event(struct standby *standby, enum sink_event event, const char *text);
+void orders_stop(struct standby *standby);
 
 #endif

@@ -90,8 +90,8 @@ static void touch_saved(void *user, int error)
 {
 	struct node *node = user;
 
-	if (!error && node->source)
-		source_touched(node->source);
+	if (node->source)
+		source_touched(node->source, error);
 }
 
 static void save_touch(struct node *node)

@@ -93,6 +93,7 @@ static void expect_fields(json_t *json)
 	                                  "promotable",
 	                                  "recovery_point",
 	                                  "volumes",
+	                                  "divergence",
 	                                  NULL};
 	static const char *const epoch[] = {"open", "durable", "applied", NULL};
 	static const char *const sync[] = {"done_bytes", "total_bytes", NULL};
