@@ -382,6 +382,8 @@ static void open_done(struct job *job)
 		pair->stop_wanted = true;
 	} else if (pair->opened < 0) {
 		refuse(pair, &pair->opening_reason);
+	} else if (pair->files.state.fenced && !pair->turn && turn_found_fenced(pair)) {
+		return;
 	} else if (pair->files.state.fenced && !pair->turn) {
 		pair->phase = PAIR_FENCED;
 		pair_answer(pair, pair_fenced(pair, &err), &err);

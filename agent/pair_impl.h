@@ -78,6 +78,7 @@ void pair_answer(struct pair *pair, int error, const struct error *reason); // t
 
 // turn.c
 void turn_fenced(struct pair *pair); // it is durable that the peer was promoted
+bool turn_found_fenced(struct pair *pair); // true: it is being opened as a whole
 void turn_not_taken(struct pair *pair, const char *why);
 void turn_wanted(struct pair *pair); // the standby asks for a switchover
 

@@ -307,6 +307,26 @@ void turn_fenced(struct pair *pair)
 		turn_stop(turn);
 }
 
+// A node that was fenced, and stopped before it could follow its successor:
+// without anything of its own it need not be told to.
+bool turn_found_fenced(struct pair *pair)
+{
+	const struct pair_state *state = &pair->files.state;
+	bool ordered = pair->files.config.auto_resync;
+	struct turn *turn;
+
+	if (state->split || state->redo || (!ordered && state->local_bytes))
+		return false;
+	turn = turn_new(pair, TURN_RETURN, NULL, NULL);
+	if (!turn)
+		return false;
+	turn->salvage = true;
+	turn->tentative = !ordered;
+	pair_files_close(&pair->files, false);
+	pair_reopen(pair);
+	return true;
+}
+
 // -- resync, and going on by force --
 
 // A pair that was found fenced is opened as a whole before.

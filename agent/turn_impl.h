@@ -22,6 +22,7 @@ struct turn {
 	char name[NAME_MAX_LENGTH + 1];
 	enum turn_kind kind;
 	bool yields, salvage;
+	bool tentative; // only when it holds nothing of its own
 	void *user;
 	turn_done done; // NULL: nobody waits
 	struct timer timer;

@@ -147,10 +147,10 @@ bool turn_busy(struct pair *pair)
 	}
 	source_status(pair->source, &status);
 	turn->wall = clock_wall(loop_clock(turn->agent->loop));
-	turn->cut = status.open - 1;
 	turn->beyond = status.bytes_behind || !status.complete;
+	turn->cut = !turn->beyond && status.durable ? status.durable : status.open - 1;
 	turn->turned.discarded = status.bytes_behind;
-	if (turn->kind != TURN_RETURN || !turn->salvage || !status.bytes_behind)
+	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || !status.bytes_behind)
 		return false;
 	turn->salvaged = false;
 	turn->salvaging = true;
@@ -179,6 +179,16 @@ static void become_standby(struct pair_state *state, const struct turn *turn)
 	state->paused = false;
 }
 
+// Somebody has to decide: it is not looked at again.
+static void stay_fenced(struct pair_state *state, struct turn *turn)
+{
+	state->local_bytes = turn->turned.discarded;
+	for (unsigned i = 0; !state->local_bytes && i < state->volume_count; i++)
+		state->local_bytes += state->volumes[i].bytes; // all of it may differ
+	turn->result = fail(&turn->reason, EPERM, "pair %s holds up to %" PRIu64 " bytes that its peer never had",
+	                    turn->name, state->local_bytes);
+}
+
 static void become_primary(struct pair_state *state, const struct turn *turn)
 {
 	uint64_t words[2] = {daemon_random(NULL), daemon_random(NULL) | 1};
@@ -198,6 +208,12 @@ void turn_files(struct pair *pair)
 	struct pair_state state = pair->files.state;
 
 	pair_files_release(&pair->files, pair->clean);
+	if (!turn->result && turn->tentative && turn->beyond) {
+		struct error ignored;
+
+		stay_fenced(&state, turn);
+		(void)pair_files_become(&pair->files, &turn->agent->paths, &state, &ignored);
+	}
 	if (!turn->result) {
 		if (turn->kind == TURN_FORCE)
 			become_primary(&state, turn);
