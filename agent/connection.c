@@ -205,39 +205,64 @@ static void greet(struct connection *connection, struct slot *slot)
 	connection_reply(slot);
 }
 
-struct connection *connection_new(struct connection_host *host, int fd)
+// Everything but how it begins. The descriptor is closed when there is no memory.
+static struct connection *make(struct connection_host *host, int fd)
 {
 	static const int socket_bytes = SOCKET_BYTES;
+	unsigned slots = host->memory && host->slots < SLOTS ? host->slots : SLOTS;
 	struct connection *connection = calloc(1, sizeof(*connection));
-	struct slot *slot = NULL;
-	int error;
 
-	if (connection) {
-		connection->host = host;
-		connection->fd = fd;
-		connection->receive.done = received;
-		connection->send.done = connection_sent;
-		connection->send_message.msg_iov = connection->iov;
-		connection->replies_end = &connection->replies;
-		connection->waiter.ready = memory_ready;
-		for (unsigned i = 0; i < SLOTS; i++) {
-			connection->slots[i].connection = connection;
-			connection->slots[i].next = i + 1 < SLOTS ? &connection->slots[i + 1] : NULL;
-		}
-		connection->free = connection->slots;
+	if (connection)
 		connection->input = malloc(INPUT_BYTES);
-		slot = connection->input ? connection_take_slot(connection, NBD_OUTPUT_MAX, &error) : NULL;
-	}
-	if (!slot) {
-		if (connection)
-			free(connection->input);
+	if (!connection || !connection->input) {
 		free(connection);
 		close(fd);
 		return NULL;
 	}
+	connection->host = host;
+	connection->fd = fd;
+	connection->receive.done = received;
+	connection->send.done = connection_sent;
+	connection->send_message.msg_iov = connection->iov;
+	connection->replies_end = &connection->replies;
+	connection->waiter.ready = memory_ready;
+	for (unsigned i = 0; i < slots; i++) {
+		connection->slots[i].connection = connection;
+		connection->slots[i].next = i + 1 < slots ? &connection->slots[i + 1] : NULL;
+	}
+	connection->free = connection->slots;
 	// More of a long reply at once; as far as the system allows.
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &socket_bytes, sizeof(socket_bytes));
+	return connection;
+}
+
+struct connection *connection_new(struct connection_host *host, int fd)
+{
+	struct connection *connection = make(host, fd);
+	struct slot *slot;
+	int error;
+
+	if (!connection)
+		return NULL;
+	slot = connection_take_slot(connection, NBD_OUTPUT_MAX, &error);
+	if (!slot) {
+		free(connection->input);
+		free(connection);
+		close(fd);
+		return NULL;
+	}
 	greet(connection, slot);
+	connection_advance(connection);
+	return connection;
+}
+
+struct connection *connection_new_attached(struct connection_host *host, int fd)
+{
+	struct connection *connection = make(host, fd);
+
+	if (!connection)
+		return NULL;
+	nbd_start_attached(&connection->nbd, &host->export);
 	connection_advance(connection);
 	return connection;
 }

@@ -29,7 +29,7 @@ struct slot {
 	struct slot *next; // free ones, or replies in their order
 	struct nbd_request nbd;
 	void *data; // NULL: none
-	uint32_t data_size; // as taken from the buffers
+	uint32_t data_size; // as taken from the buffers; 0: the memory is the slot's own
 	uint32_t reply_length; // bytes of data that the reply carries
 	uint32_t header_length;
 	uint8_t header[NBD_REPLY_BYTES_MAX];

@@ -15,7 +15,10 @@ struct slot *connection_take_slot(struct connection *connection, size_t data_siz
 	connection->stalled = true;
 	if (!slot)
 		return NULL;
-	if (data_size) {
+	if (data_size && connection->host->memory && data_size <= connection->host->slot_bytes) {
+		data = connection->host->memory + (size_t)(slot - connection->slots) * connection->host->slot_bytes;
+		data_size = 0;
+	} else if (data_size) {
 		if (!none && connection->bytes + buffers_cost(data_size) > CONNECTION_BYTES)
 			return NULL;
 		data = buffers_take(buffers, data_size, none);
@@ -42,10 +45,10 @@ static void give_data(struct slot *slot)
 {
 	struct connection *connection = slot->connection;
 
-	if (!slot->data)
-		return;
-	buffers_give(connection->host->buffers, slot->data, slot->data_size);
-	connection->bytes -= buffers_cost(slot->data_size);
+	if (slot->data && slot->data_size) {
+		buffers_give(connection->host->buffers, slot->data, slot->data_size);
+		connection->bytes -= buffers_cost(slot->data_size);
+	}
 	slot->data = NULL;
 }
 

@@ -22,6 +22,11 @@ void nbd_start(struct nbd *nbd, const struct nbd_export *export, struct nbd_outp
 	output->length += NBD_GREETING_BYTES;
 }
 
+void nbd_start_attached(struct nbd *nbd, const struct nbd_export *export)
+{
+	*nbd = (struct nbd){.export = export, .phase = NBD_PHASE_TRANSMISSION};
+}
+
 static void drop(struct nbd *nbd, struct nbd_input *input)
 {
 	size_t length = nbd->skip < input->length ? nbd->skip : input->length;

@@ -110,6 +110,10 @@ enum nbd_step {
 // Writes the greeting. The export stays the caller's and must outlive nbd.
 void nbd_start(struct nbd *nbd, const struct nbd_export *export, struct nbd_output *output);
 
+// The kernel's client: no handshake, it was told everything already. It takes
+// simple replies only.
+void nbd_start_attached(struct nbd *nbd, const struct nbd_export *export);
+
 enum nbd_step nbd_step(struct nbd *nbd, struct nbd_input *input, struct nbd_output *output,
                        struct nbd_request *request);
 
