@@ -193,11 +193,17 @@ static void removed(void *user)
 	agent_settle(agent);
 }
 
-static void remove_pair(struct agent *agent, struct control_call *call, json_t *request)
+struct removing {
+	struct agent *agent;
+	struct control_call *call;
+};
+
+// Nobody uses it.
+static void start_removal(struct agent *agent, struct control_call *call)
 {
 	const struct removal_plan plan = {
 	        .loop = agent->loop, .paths = &agent->paths, .call = call, .over = removed, .user = agent};
-	struct pair *pair = find(agent, call, request);
+	struct pair *pair = find(agent, call, control_request(call));
 	struct removal *removal;
 
 	if (!pair)
@@ -209,6 +215,38 @@ static void remove_pair(struct agent *agent, struct control_call *call, json_t *
 	}
 	agent->busy++;
 	pair_stop(pair, removal_start, removal);
+}
+
+static void checked_unused(void *user, int error, const struct error *reason)
+{
+	struct removing removing = *(struct removing *)user;
+
+	free(user);
+	if (error < 0)
+		control_refuse(removing.call, reason->text);
+	else if (removing.agent->stopping)
+		control_refuse(removing.call, "the agent is stopping");
+	else
+		start_removal(removing.agent, removing.call);
+	removed(removing.agent);
+}
+
+static void remove_pair(struct agent *agent, struct control_call *call, json_t *request)
+{
+	struct pair *pair = find(agent, call, request);
+	struct removing *removing;
+
+	if (!pair)
+		return;
+	removing = malloc(sizeof(*removing));
+	if (removing)
+		*removing = (struct removing){agent, call};
+	if (!removing || pair_check_unused(pair, removing, checked_unused) < 0) {
+		free(removing);
+		control_refuse(call, "remove the pair: out of memory");
+		return;
+	}
+	agent->busy++;
 }
 
 void agent_control(void *user, struct control_call *call, const char *command, json_t *request)

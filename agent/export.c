@@ -1,197 +1,288 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export.h"
 
-#include "connection.h"
-#include "listen_unix.h"
+#include "device_use.h"
+#include "export_choice.h"
+#include "export_socket.h"
+#include "memory_guard.h"
+#include "nbd_device.h"
+#include "ublk_device.h"
+
+#include "common/job.h"
+#include "common/paths.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#define RETRY_NSEC (100 * NSEC_PER_MSEC) // after accept() found no descriptor or memory
-#define PATIENCE_NSEC (2 * NSEC_PER_SEC) // with clients, when closing
+#define SECTOR 512
 
 struct export
 {
-	struct connection_host host;
-	struct buffers *own_buffers;
-	char *name, *description;
-	struct unix_listener listener;
+	struct loop *loop;
+	struct export_config config; // strings are those below
+	char id[EXPORT_ID_MAX], path[PATHS_MAX], name[NAME_MAX_LENGTH + 1], description[NAME_MAX_LENGTH + 1];
 
-	struct op accept;
-	bool accepting;
-	struct timer retry;
-	struct connection *clients[EXPORT_CLIENTS_MAX];
-	unsigned client_count;
+	struct job job;
+	enum export_kind kind;
+	struct error why;
+	int result; // of the choice
+	struct error reason;
 
-	bool closing, ending;
-	struct timer patience;
-	struct task end;
+	bool settled; // opened, or not
+	struct socket_export *socket;
+	struct ublk_device *ublk;
+	struct nbd_device *nbd;
+
+	bool closing;
+	enum export_end end;
+	struct task gone;
+	export_opened_fn *opened;
 	void (*closed)(void *user);
-	void *user;
+	void *user, *closed_user;
 };
 
-static void start_accept(struct export *export)
-{
-	struct io_uring_sqe *sqe;
+static const struct device_kind {
+	enum export_kind kind;
+	int (*probe)(struct error *reason);
+	bool (*find)(const char *id, char name[32]);
+	int (*end)(const char *id, struct error *err);
+} kinds[] = {
+        {EXPORT_UBLK, ublk_device_probe, ublk_device_find, ublk_device_end},
+        {EXPORT_NBD, nbd_device_probe, nbd_device_find, nbd_device_end},
+};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-	if (export->closing || export->accepting || export->client_count == EXPORT_CLIENTS_MAX)
-		return;
-	sqe = loop_sqe(export->host.loop, &export->accept);
-	io_uring_prep_accept(sqe, export->listener.fd, NULL, NULL, SOCK_CLOEXEC);
-	export->accepting = true;
+// -- devices of a volume --
+
+int export_in_use(const char *id, struct error *reason)
+{
+	for (unsigned i = 0; i < KINDS; i++) {
+		char name[32];
+
+		if (kinds[i].find(id, name) && device_use(name, reason) < 0)
+			return -EBUSY;
+	}
+	return 0;
 }
 
-static void end(struct task *task)
+int export_end_left(const char *id, struct error *err)
 {
-	struct export *export = (struct export *)((char *)task - offsetof(struct export, end));
-	void (*closed)(void *user) = export->closed;
-	void *user = export->user;
+	int result = 0;
 
-	clock_cancel(loop_clock(export->host.loop), &export->patience);
-	close(export->listener.fd);
-	buffers_free(export->own_buffers);
-	free(export->name);
-	free(export->description);
+	for (unsigned i = 0; i < KINDS; i++) {
+		char name[32];
+		int ended = kinds[i].find(id, name) ? kinds[i].end(id, err) : 0;
+
+		result = result ? result : ended;
+	}
+	return result;
+}
+
+// -- the choice --
+
+static int check_size(const struct export_config *config, struct error *err)
+{
+	if (config->size % config->sector == 0)
+		return 0;
+	return fail(err, EINVAL, "a size of %" PRIu64 " bytes is no multiple of %" PRIu32 ", as a device needs",
+	            config->size, config->sector);
+}
+
+static void learn(const struct export *export, const struct device_kind *kind, struct export_facts *facts)
+{
+	enum export_kind wanted = export->config.kind;
+	char name[32];
+
+	facts->there = kind->find(export->id, name);
+	if (wanted != EXPORT_AUTO && wanted != kind->kind)
+		return;
+	facts->works = check_size(&export->config, &facts->why_not);
+	if (!facts->works)
+		facts->works = kind->probe(&facts->why_not);
+}
+
+// A device of a kind that is not wanted any more may still be mounted.
+static int end_others(const struct export *export, const struct export_facts *facts, struct error *err)
+{
+	for (unsigned i = 0; i < KINDS; i++) {
+		struct error why;
+		char name[32];
+		int result = 0;
+
+		if (kinds[i].kind == export->kind || !facts[i].there || !kinds[i].find(export->id, name))
+			continue;
+		if (device_use(name, &why) < 0)
+			result = fail(err, EBUSY, "export %s as %s: %s; unmount it first, or set export = %s",
+			              export->name, export_name(export->kind), why.text, export_name(kinds[i].kind));
+		else
+			result = kinds[i].end(export->id, err);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static void choose_work(struct job *job)
+{
+	struct export *export = (struct export *)((char *)job - offsetof(struct export, job));
+	struct export_facts facts[KINDS] = {{0}};
+
+	for (unsigned i = 0; i < KINDS; i++)
+		learn(export, &kinds[i], &facts[i]);
+	export->kind = export_choose(export->config.kind, &facts[0], &facts[1], &export->why);
+	for (unsigned i = 0; i < KINDS; i++) {
+		if (kinds[i].kind != export->kind || !facts[i].works)
+			continue;
+		export->result =
+		        fail(&export->reason, -facts[i].works, "export %s: %s", export->name, facts[i].why_not.text);
+		return;
+	}
+	export->result = end_others(export, facts, &export->reason);
+}
+
+// -- opening --
+
+static void vanish(struct task *task)
+{
+	struct export *export = (struct export *)((char *)task - offsetof(struct export, gone));
+	void (*closed)(void *user) = export->closed;
+	void *user = export->closed_user;
+
 	free(export);
 	closed(user);
 }
 
-static void settle(struct export *export)
+static void impl_closed(void *user)
 {
-	if (!export->closing || export->ending || export->accepting || export->client_count)
-		return;
-	export->ending = true;
-	loop_post(export->host.loop, &export->end);
+	struct export *export = user;
+
+	export->gone = (struct task){vanish, NULL};
+	loop_post(export->loop, &export->gone);
 }
 
-static void ended(struct connection_host *host, struct connection *connection)
+static void close_impl(struct export *export)
 {
-	struct export *export = (struct export *)((char *)host - offsetof(struct export, host));
+	if (export->ublk)
+		ublk_device_close(export->ublk, export->end, impl_closed, export);
+	else if (export->nbd)
+		nbd_device_close(export->nbd, export->end, impl_closed, export);
+	else if (export->socket)
+		socket_export_close(export->socket, impl_closed, export);
+	else
+		impl_closed(export);
+}
 
-	for (unsigned i = 0; i < export->client_count; i++) {
-		if (export->clients[i] == connection) {
-			export->clients[i] = export->clients[--export->client_count];
-			break;
-		}
+static void impl_opened(void *user, int error, const struct error *reason)
+{
+	struct export *export = user;
+
+	export->settled = true;
+	if (error < 0) { // it is gone
+		export->ublk = NULL;
+		export->nbd = NULL;
 	}
-	if (!export->retry.armed)
-		start_accept(export);
-	settle(export);
-}
-
-static void retry(struct timer *timer)
-{
-	start_accept((struct export *)((char *)timer - offsetof(struct export, retry)));
-}
-
-static void accepted(struct op *op, int result, unsigned flags)
-{
-	struct export *export = (struct export *)((char *)op - offsetof(struct export, accept));
-	struct connection *connection;
-
-	(void)flags;
-	export->accepting = false;
 	if (export->closing) {
-		if (result >= 0)
-			close(result);
-		settle(export);
+		close_impl(export);
 		return;
 	}
-	if (result >= 0) {
-		connection = connection_new(&export->host, result);
-		if (connection)
-			export->clients[export->client_count++] = connection;
-		else
-			result = -ENOMEM;
+	export->opened(export->user, export, error, reason);
+	if (error < 0)
+		free(export);
+}
+
+static void open_impl(struct export *export)
+{
+	struct error *err = &export->reason;
+	bool begun = true;
+
+	switch (export->kind) {
+	case EXPORT_UBLK:
+		memory_guard();
+		export->ublk = ublk_device_open(export->loop, &export->config, impl_opened, export, err);
+		begun = export->ublk != NULL;
+		break;
+	case EXPORT_NBD:
+		memory_guard();
+		export->nbd = nbd_device_open(export->loop, &export->config, impl_opened, export, err);
+		begun = export->nbd != NULL;
+		break;
+	default:
+		export->socket = socket_export_open(export->loop, &export->config, err);
+		impl_opened(export, export->socket ? 0 : -EINVAL, err);
 	}
-	if (result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM) {
-		struct clock *clock = loop_clock(export->host.loop);
-
-		clock_set(clock, &export->retry, clock_now(clock) + RETRY_NSEC);
-		return;
-	}
-	start_accept(export);
+	if (!begun)
+		impl_opened(export, -ENOMEM, err);
 }
 
-static void lose_patience(struct timer *timer)
+static void chosen(struct job *job)
 {
-	struct export *export = (struct export *)((char *)timer - offsetof(struct export, patience));
+	struct export *export = (struct export *)((char *)job - offsetof(struct export, job));
 
-	// From the end: a connection that ends at once has the last one take its place.
-	for (unsigned i = export->client_count; i-- > 0;)
-		connection_drop(export->clients[i]);
+	if (export->result < 0 || export->closing)
+		impl_opened(export, export->result, &export->reason);
+	else
+		open_impl(export);
 }
 
-static int check_config(const struct export_config *config, struct error *err)
+struct export *export_open(struct loop *loop, const struct export_config *config, export_opened_fn *opened, void *user,
+                           struct error *err)
 {
-	if (strlen(config->name) > NBD_NAME_BYTES_MAX)
-		return fail(err, EINVAL, "export %s: name is longer than %d bytes", config->path, NBD_NAME_BYTES_MAX);
-	if (config->size > INT64_MAX)
-		return fail(err, EINVAL, "export %s: size is beyond what NBD clients can address", config->path);
-	return 0;
-}
+	struct export *export = calloc(1, sizeof(*export));
 
-struct export *export_open(struct loop *loop, const struct export_config *config, struct error *err)
-{
-	struct export *export;
-
-	if (check_config(config, err))
-		return NULL;
-	export = calloc(1, sizeof(*export));
 	if (!export) {
-		fail(err, ENOMEM, "export %s: out of memory", config->path);
+		fail(err, ENOMEM, "export %s: out of memory", config->name);
 		return NULL;
 	}
-	export->name = strdup(config->name);
-	export->description = strdup(config->description ? config->description : "");
-	if (!config->buffers)
-		export->own_buffers = buffers_new(loop, EXPORT_MEMORY);
-	export->host = (struct connection_host){
-	        .loop = loop,
-	        .buffers = config->buffers ? config->buffers : export->own_buffers,
-	        .export = {.name = export->name, .description = export->description, .size = config->size},
-	        .source = config->source,
-	        .volume = config->volume,
-	        .ended = ended,
-	};
-	export->accept.done = accepted;
-	export->retry.fire = retry;
-	export->patience.fire = lose_patience;
-	export->end.run = end;
-	if (!export->name || !export->description || !export->host.buffers) {
-		fail(err, ENOMEM, "export %s: out of memory", config->path);
-		goto err;
-	}
-	if (unix_listen(&export->listener, config->path, err))
-		goto err;
-	start_accept(export);
-	return export;
-err:
-	buffers_free(export->own_buffers);
-	free(export->name);
-	free(export->description);
+	export->loop = loop;
+	export->config = *config;
+	snprintf(export->id, sizeof(export->id), "%s", config->id);
+	snprintf(export->path, sizeof(export->path), "%s", config->path);
+	snprintf(export->name, sizeof(export->name), "%s", config->name);
+	snprintf(export->description, sizeof(export->description), "%s",
+	         config->description ? config->description : "");
+	export->config.id = export->id;
+	export->config.path = export->path;
+	export->config.name = export->name;
+	export->config.description = export->description;
+	if (export->config.sector < SECTOR)
+		export->config.sector = SECTOR;
+	export->opened = opened;
+	export->user = user;
+	export->job.work = choose_work;
+	export->job.done = chosen;
+	if (job_start(loop, &export->job) == 0)
+		return export;
 	free(export);
+	fail(err, EAGAIN, "export %s: no thread", config->name);
 	return NULL;
 }
 
-void export_close(struct export *export, void (*closed)(void *user), void *user)
+enum export_kind export_kind(const struct export *export)
 {
-	struct loop *loop = export->host.loop;
-	struct clock *clock = loop_clock(loop);
+	return export->kind;
+}
 
+const char *export_target(const struct export *export)
+{
+	if (export->ublk)
+		return ublk_device_path(export->ublk);
+	return export->nbd ? nbd_device_path(export->nbd) : export->path;
+}
+
+const char *export_why(const struct export *export)
+{
+	return export->why.text;
+}
+
+void export_close(struct export *export, enum export_end end, void (*closed)(void *user), void *user)
+{
 	export->closing = true;
+	export->end = end;
 	export->closed = closed;
-	export->user = user;
-	unix_unlink(&export->listener);
-	clock_cancel(clock, &export->retry);
-	if (export->client_count)
-		clock_set(clock, &export->patience, clock_now(clock) + PATIENCE_NSEC);
-	if (export->accepting)
-		loop_cancel(loop, &export->accept);
-	for (unsigned i = export->client_count; i-- > 0;)
-		connection_finish(export->clients[i]);
-	settle(export);
+	export->closed_user = user;
+	if (export->settled)
+		close_impl(export);
 }

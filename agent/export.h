@@ -1,38 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-// A volume as an NBD server on a unix socket: any number of clients up to
-// EXPORT_CLIENTS_MAX, further ones wait for a place.
+// What an application uses a volume through: a block device of the kernel
+// (ublk or nbd), or an NBD server on a unix socket.
+//
+// A kernel device outlives this process: whoever has it open or mounted waits
+// until another process takes it up, and has no error. So devices are not
+// remembered but found, by the id of the volume that they carry.
 #ifndef STEAD_EXPORT_H
 #define STEAD_EXPORT_H
 
 #include "buffers.h"
 #include "source.h"
 
+#include "common/config.h"
 #include "common/error.h"
 #include "common/loop.h"
 
-#define EXPORT_CLIENTS_MAX 64
-#define EXPORT_MEMORY ((size_t)128 << 20) // budget of a pool of its own
+#define EXPORT_ID_MAX 1200 // with its end
+#define EXPORT_MEMORY ((size_t)128 << 20) // budget of a pool of buffers
 
 struct export;
 
 struct export_config {
+	enum export_kind kind; // EXPORT_AUTO: the best that works here
+	const char *id; // of the volume on this machine: what its device is found by
 	const char *path; // of the socket; only its owner may use it
 	const char *name; // of the export; clients may also ask for the empty name
 	const char *description; // may be NULL
 	uint64_t size; // bytes
+	uint32_t sector; // bytes: the unit that a device is addressed in, as the disk below; 0: 512
 	unsigned volume; // of the source
 	struct source *source; // outlives the export
 	struct buffers *buffers; // shared by exports of the same loop; NULL: one of its own
 };
 
-// Listens at once. A socket that a dead process left behind is replaced; one
-// that answers is an error. NULL with the reason.
-struct export *export_open(struct loop *loop, const struct export_config *config, struct error *err);
+enum export_end {
+	EXPORT_LEAVE, // this process ends, another will come: a device that is in use waits for it
+	EXPORT_END, // no process will come: whoever still uses it has errors
+};
 
-// Removes the socket, takes no further requests, answers those under way,
-// hangs up on clients and calls closed(), not from within. A client that does
-// not take its replies is waited for but shortly; the source, as long as it
-// needs.
-void export_close(struct export *export, void (*closed)(void *user), void *user);
+// Called once, never from within export_open(). error 0: it can be used. Else
+// the reason; the export is gone when the call returns.
+typedef void export_opened_fn(void *user, struct export *export, int error, const struct error *reason);
+
+// NULL without memory or thread, with the reason. The strings are copied.
+struct export *export_open(struct loop *loop, const struct export_config *config, export_opened_fn *opened, void *user,
+                           struct error *err);
+
+// Once it is open:
+enum export_kind export_kind(const struct export *export);
+const char *export_target(const struct export *export); // path of the device or socket
+const char *export_why(const struct export *export); // why it is of this kind
+
+// Answers what is under way and calls closed(), not from within. May be called
+// before it is open: then opened() is not called any more.
+void export_close(struct export *export, enum export_end end, void (*closed)(void *user), void *user);
+
+// -- about devices of a volume, whichever process made them; each blocks --
+
+// -EBUSY with the reason when one is open or mounted.
+int export_in_use(const char *id, struct error *reason);
+
+// Ends those that no process serves: whoever uses one has errors.
+int export_end_left(const char *id, struct error *err);
 
 #endif

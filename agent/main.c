@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent.h"
 #include "export.h"
+#include "memory_guard.h"
 #include "pair.h"
 
 #include "common/daemon.h"
@@ -186,5 +187,6 @@ int main(int argc, char **argv)
 {
 	struct main_state state = {0};
 
+	memory_guard_early();
 	return daemon_main(argc, argv, &program, &state.agent.paths, &state);
 }

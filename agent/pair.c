@@ -62,62 +62,15 @@ static void refuse(struct pair *pair, const struct error *reason)
 	turn_abandon(pair);
 }
 
-// -- exports --
-
-// The stable name points to what was made. Something else of that name is not
-// ours to replace.
-static int make_link(const char *target, const char *path, struct error *err)
-{
-	char temporary[PATHS_MAX + 8], there[PATHS_MAX];
-
-	if (readlink(path, there, sizeof(there)) < 0 && errno == EINVAL)
-		return fail(err, EEXIST, "make link %s: something else is in the way; remove it", path);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	(void)unlink(temporary);
-	if (symlink(target, temporary) < 0 || rename(temporary, path) < 0)
-		return fail(err, errno, "make link %s: %s", path, strerror(errno));
-	return 0;
-}
-
-static int open_export(struct pair *pair, unsigned volume, struct error *err)
-{
-	const char *name = pair->files.config.volumes[volume].name;
-	char socket[PATHS_MAX], link[PATHS_MAX];
-	const struct export_config config = {
-	        .path = path_export(&pair->agent->paths, pair->name, name, socket),
-	        .name = name,
-	        .description = pair->name,
-	        .size = pair->files.state.volumes[volume].bytes,
-	        .volume = volume,
-	        .source = pair->source,
-	        .buffers = pair->agent->buffers,
-	};
-
-	pair->exports[volume] = export_open(pair->agent->loop, &config, err);
-	if (!pair->exports[volume])
-		return -EINVAL;
-	return make_link(socket, pair_device(pair, volume, link), err);
-}
-
 static void serve(struct pair *pair)
 {
 	char path[PATHS_MAX];
-	struct error err;
 
 	pair->serving = true;
 	if (pair->files.serve) // carried out; the next start asks the peer again
 		(void)unlink(path_pair_file(&pair->agent->paths, pair->name, FILE_SERVE, path));
 	pair->files.serve = false;
-	for (unsigned i = 0; i < pair->files.state.volume_count; i++) {
-		if (pair->exports[i])
-			continue;
-		if (open_export(pair, i, &err) < 0) {
-			log_event(LOG_LEVEL_ERROR, "export-failed", "pair=%s volume=%s reason=%s", pair->name,
-			          pair->files.config.volumes[i].name, err.text);
-			pair_answer(pair, -EINVAL, &err);
-		}
-	}
-	pair_answer(pair, 0, NULL);
+	pair_open_exports(pair);
 }
 
 // -- fencing --
@@ -386,6 +339,7 @@ static void open_done(struct job *job)
 		return;
 	} else if (pair->files.state.fenced && !pair->turn) {
 		pair->phase = PAIR_FENCED;
+		pair_close_exports(pair);
 		pair_answer(pair, pair_fenced(pair, &err), &err);
 		log_event(LOG_LEVEL_WARNING, "pair-demoted", "pair=%s reason=%s", pair->name, err.text);
 	} else if (!pair->stop_wanted && start_engine(pair, &err) < 0) {

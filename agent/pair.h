@@ -39,6 +39,11 @@ struct pair_successor {
 void pair_fence(struct pair *pair, const struct pair_successor *successor, void *user,
                 void (*done)(void *user, int error, const struct error *reason));
 
+// Tells, from a job, whether none of its devices is open or mounted: -EBUSY with
+// the reason. The pair may be gone then. -ENOMEM, -EAGAIN: it will not tell.
+int pair_check_unused(const struct pair *pair, void *user,
+                      void (*done)(void *user, int error, const struct error *reason));
+
 // Stops and forgets it. gone() may be NULL, and is called when nothing of it is
 // open any more. While a pair stops, it is found no more.
 void pair_stop(struct pair *pair, void (*gone)(void *user), void *user);

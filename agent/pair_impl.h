@@ -49,7 +49,9 @@ struct pair {
 	struct link_thread *links; // NULL with no_peer
 	struct no_peer no_peer;
 	struct export *exports[VOLUMES_MAX];
-	unsigned exports_closing;
+	bool exported[VOLUMES_MAX]; // it is open, and its link is there
+	unsigned exports_opening, exports_closing;
+	bool left_ended; // devices of a former process were looked for, to end them
 	bool serving;
 	bool serve; // asked for before it was open
 	struct timer watch_timer; // adds up breaches of the RPO
@@ -87,8 +89,14 @@ void turn_abandon(struct pair *pair); // the pair stops for another reason
 bool turn_busy(struct pair *pair); // the engine has stopped; calls pair_shut() when it is done with it
 void turn_files(struct pair *pair); // instead of closing them. Blocks
 
-// pair_stop.c
+// pair_exports.c
+void pair_open_exports(struct pair *pair); // answers who awaits
+
+// While the agent stops, devices that are in use are left to the next one. Else
+// they end, those that a former process left too: who uses them has errors.
 void pair_close_exports(struct pair *pair);
+
+// pair_stop.c
 void pair_shut(struct pair *pair); // phase is STOPPING: goes through the steps of stopping
 
 #endif

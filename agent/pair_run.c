@@ -69,7 +69,7 @@ int pair_await(struct pair *pair, unsigned seconds, void *user,
 {
 	struct clock *clock = loop_clock(pair->agent->loop);
 	struct await *await = calloc(1, sizeof(*await));
-	bool settled = pair->serving || pair->phase == PAIR_REFUSED || pair->files.state.fenced;
+	bool settled = (pair->serving && !pair->exports_opening) || pair->phase == PAIR_REFUSED || pair->files.state.fenced;
 
 	if (!await)
 		return -ENOMEM;
@@ -268,7 +268,8 @@ void pair_status(struct pair *pair, struct pair_status *status)
 	source_status(pair->source, &source);
 	for (unsigned i = 0; i < pair->files.state.volume_count; i++) {
 		report.volume_bytes[i] = pair->files.state.volumes[i].bytes;
-		if (pair->exports[i] && pair->serving) {
+		if (pair->exported[i] && pair->serving) {
+			report.exports[i] = export_kind(pair->exports[i]);
 			snprintf(devices[i], sizeof(devices[i]), "%s", pair_device(pair, i, path));
 			report.devices[i] = devices[i];
 		}

@@ -11,29 +11,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static void export_closed(void *user)
-{
-	struct pair *pair = user;
-
-	pair->exports_closing--;
-	if (pair->phase == PAIR_STOPPING)
-		pair_shut(pair);
-}
-
-void pair_close_exports(struct pair *pair)
-{
-	char path[PATHS_MAX];
-
-	for (unsigned i = 0; i < VOLUMES_MAX; i++) {
-		if (!pair->exports[i])
-			continue;
-		(void)unlink(pair_device(pair, i, path));
-		pair->exports_closing++;
-		export_close(pair->exports[i], export_closed, pair);
-		pair->exports[i] = NULL;
-	}
-}
-
 static void engine_stopped(void *user)
 {
 	struct pair *pair = user;

@@ -68,8 +68,10 @@ static void report_volumes(const struct source_report *report, struct pair_statu
 
 		volume->bytes = known(report->volume_bytes[i], false);
 		volume->dirty = known(report->status->volume_dirty[i], true);
-		if (report->devices[i])
-			snprintf(volume->device, sizeof(volume->device), "%s", report->devices[i]);
+		if (!report->devices[i])
+			continue;
+		snprintf(volume->device, sizeof(volume->device), "%s", report->devices[i]);
+		volume->export = report->exports[i];
 	}
 }
 

@@ -14,6 +14,7 @@ struct source_report {
 	int64_t born; // of it, as in struct pair_state
 	uint64_t volume_bytes[VOLUMES_MAX];
 	const char *devices[VOLUMES_MAX]; // where each is exported; NULL: it is not
+	enum export_kind exports[VOLUMES_MAX]; // of those
 };
 
 // Brings watch up to now as well.

@@ -7,22 +7,23 @@
 #include <stdio.h>
 #include <string.h>
 
+static const char *const exports[] = {
+        [EXPORT_AUTO] = "auto", [EXPORT_UBLK] = "ublk", [EXPORT_NBD] = "nbd", [EXPORT_SOCKET] = "socket"};
+
 const char *export_name(enum export_kind kind)
 {
-	return kind == EXPORT_SOCKET ? "socket" : "auto";
+	return exports[kind];
 }
 
 int export_parse(const char *text, enum export_kind *kind, struct error *err)
 {
-	if (!strcmp(text, "auto"))
-		*kind = EXPORT_AUTO;
-	else if (!strcmp(text, "socket"))
-		*kind = EXPORT_SOCKET;
-	else if (!strcmp(text, "ublk") || !strcmp(text, "nbd"))
-		return fail(err, EOPNOTSUPP, "export %s is not built into this version; use auto or socket", text);
-	else
-		return fail(err, EINVAL, "export '%s' is not known; use auto or socket", text);
-	return 0;
+	for (unsigned i = 0; i < sizeof(exports) / sizeof(exports[0]); i++) {
+		if (!strcmp(text, exports[i])) {
+			*kind = (enum export_kind)i;
+			return 0;
+		}
+	}
+	return fail(err, EINVAL, "export '%s' is not known; use auto, ublk, nbd or socket", text);
 }
 
 void config_init(struct pair_config *config)

@@ -16,7 +16,9 @@
 #define CONFIG_FILE_MAX (256 << 10) // bytes; no configuration is larger
 
 enum export_kind {
-	EXPORT_AUTO, // what this version does best: a socket
+	EXPORT_AUTO, // the first of the others that works on this machine
+	EXPORT_UBLK, // /dev/ublkbN
+	EXPORT_NBD, // /dev/nbdN
 	EXPORT_SOCKET,
 };
 
@@ -65,7 +67,7 @@ bool config_listed(char (*names)[NAME_MAX_LENGTH + 1], size_t count, const char 
 
 const char *export_name(enum export_kind kind);
 
-// 0, -EOPNOTSUPP for what this version cannot do, -EINVAL for what is none.
+// 0, or -EINVAL with the reason.
 int export_parse(const char *text, enum export_kind *kind, struct error *err);
 
 #endif

@@ -110,9 +110,10 @@ static json_t *volumes_json(const struct pair_status *status)
 	for (unsigned i = 0; i < status->config->volume_count; i++) {
 		const struct config_volume *volume = &status->config->volumes[i];
 		const struct status_volume *facts = &status->volumes[i];
+		enum export_kind export = facts->export != EXPORT_AUTO ? facts->export : volume->export;
 		json_t *object =
 		        json_pack("{s:o,s:o,s:o,s:s,s:o,s:o}", "name", text(volume->name), "path", text(volume->path),
-		                  "bytes", number(facts->bytes), "export", export_name(volume->export), "device",
+		                  "bytes", number(facts->bytes), "export", export_name(export), "device",
 		                  text(facts->device), "dirty_bytes", number(facts->dirty));
 
 		if (!object || json_array_append_new(array, object) < 0) {

@@ -35,6 +35,7 @@ enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_p
 
 struct status_volume {
 	char device[256]; // where it is exported; empty: it is not
+	enum export_kind export; // EXPORT_AUTO: as configured
 	int64_t bytes;
 	int64_t dirty; // bytes
 };

@@ -54,12 +54,9 @@ static int export_option(const char *value)
 {
 	enum export_kind kind;
 	struct error err;
-	int error = export_parse(value, &kind, &err);
 
 	given.export = value;
-	if (error == -EOPNOTSUPP)
-		return refuse("%s", err.text);
-	return error ? misuse("%s", err.text) : EXIT_DONE;
+	return export_parse(value, &kind, &err) < 0 ? misuse("%s", err.text) : EXIT_DONE;
 }
 
 static int pair_option(int option, const char *value)
@@ -295,7 +292,9 @@ const struct command command_join = {
                 "volumes only through what is exported. TOKEN - reads it from standard input.\n"
                 "\n"
                 "  --volume NAME=PATH  names as in the invitation, paths of this node\n"
-                "  --export KIND       auto or socket (default auto)\n"
+                "  --export KIND       what the volumes are used through: ublk or nbd (a block\n"
+                "                      device), socket (NBD), or auto (default): the first\n"
+                "                      of them that works on this machine\n"
                 "  --listen ADDR       HOST:PORT where the standby reaches this node's own\n"
                 "                      receiver once the roles have swapped\n"
                 "  --rpo TIME          how much may be lost at most (default 5s)\n"

@@ -55,8 +55,7 @@ refused 2 "--listen 1.2.3.4:99999: write HOST:PORT" pair invite db --volume data
 refused 2 "--expires soon is no time; write a number with ms, s, m, h or d" pair invite db --volume data=/x --expires soon
 refused 2 "--rpo 0: zero is not possible" pair join stead1:x --volume data=/x --rpo 0
 refused 2 "--rto 5 is no time" pair join stead1:x --volume data=/x --rto 5
-refused 2 "export 'teleport' is not known; use auto or socket" pair join stead1:x --volume data=/x --export teleport
-refused 1 "export nbd is not built into this version; use auto or socket" pair join stead1:x --volume data=/x --export nbd
+refused 2 "export 'teleport' is not known; use auto, ublk, nbd or socket" pair join stead1:x --volume data=/x --export teleport
 refused 1 "" pair join nonsense --volume data=/x
 refused 2 "no token on standard input" pair join - --volume data=/x
 "$stead" --root "$work/none" status >"$work/out" 2>"$work/err" && fail "a root that is not there"

@@ -9,7 +9,7 @@
 // past the page cache and then takes aligned requests only. --memory serves
 // memory of the file's size instead. --delay holds each request back, so that
 // many are in flight.
-#include "agent/export.h"
+#include "agent/export_socket.h"
 #include "common/file_disk.h"
 
 #include <errno.h>
@@ -32,7 +32,7 @@ struct source {
 	struct timer timer;
 	struct disk_io *first, **end; // of requests held back
 	unsigned in_flight, most_in_flight;
-	struct export *export;
+	struct socket_export *export;
 	struct op signal;
 	struct signalfd_siginfo siginfo;
 	int signal_fd;
@@ -154,7 +154,7 @@ static void signalled(struct op *op, int result, unsigned flags)
 
 	(void)result;
 	(void)flags;
-	export_close(source->export, closed, source);
+	socket_export_close(source->export, closed, source);
 }
 
 static void watch_signals(struct source *source)
@@ -198,7 +198,7 @@ static int run(struct source *source, const char *socket, const char *file, bool
 		        .source = source,
 		};
 
-		source->export = export_open(source->loop, &config, &err);
+		source->export = socket_export_open(source->loop, &config, &err);
 	}
 	if (!source->export) {
 		fprintf(stderr, "nbd-passthrough: %s\n", err.text);

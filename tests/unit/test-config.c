@@ -173,9 +173,7 @@ static const struct bad bad_files[] = {
         {"[volume a]\npath = /\xff\n", 2, "path is not UTF-8"},
         {"[volume a]\npath = /a\tb\n", 2, "path has a control character"},
         {"[volume a]\npath = /a\x01\n", 2, "control character 0x01"},
-        {"[volume a]\npath = /a\nexport = nbd\n", 3, "export nbd is not built into this version; use auto or socket"},
-        {"[volume a]\npath = /a\nexport = ublk\n", 3, "export ublk is not built into this version"},
-        {"[volume a]\npath = /a\nexport = file\n", 3, "export 'file' is not known; use auto or socket"},
+        {"[volume a]\npath = /a\nexport = file\n", 3, "export 'file' is not known; use auto, ublk, nbd or socket"},
 };
 
 static void every_refusal_names_file_and_line(void **state)

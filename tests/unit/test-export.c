@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The NBD export from the outside: a socket of the test's own against a loop
 // in another thread, in front of a source that does only what it is told.
-#include "agent/export.h"
+#include "agent/export_socket.h"
 #include "agent/listen_unix.h"
 #include "nbd-bytes.h"
 
@@ -40,7 +40,7 @@ static struct fixture {
 	pthread_t thread;
 	struct loop *loop;
 	struct source source;
-	struct export *export;
+	struct socket_export *export;
 	struct error err;
 	sem_t done, closed;
 	struct task task;
@@ -128,7 +128,7 @@ static void do_open(struct fixture *f)
 {
 	struct export_config config = {.path = f->path, .name = "data", .size = SIZE, .source = &f->source};
 
-	f->export = export_open(f->loop, &config, &f->err);
+	f->export = socket_export_open(f->loop, &config, &f->err);
 }
 
 static void closed(void *user)
@@ -138,7 +138,7 @@ static void closed(void *user)
 
 static void do_close(struct fixture *f)
 {
-	export_close(f->export, closed, f);
+	socket_export_close(f->export, closed, f);
 	f->export = NULL;
 }
 

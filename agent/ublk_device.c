@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ublk_device.h"
+
+#include "device_use.h"
+#include "ublk_control.h"
+#include "ublk_queue.h"
+
+#include "common/job.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define DEPTH 128
+#define BUFFER_BYTES ((uint32_t)128 << 10)
+#define TAKE_UP_SECONDS 30 // for the driver to notice that the former server is gone
+#define TAKE_UP_RETRY_MSEC 20 // it tells nobody
+
+struct ublk_device {
+	struct loop *loop;
+	const struct export_config *config;
+	struct ublk_dev_info info;
+	bool taken_up; // of a former process
+	char path[32];
+	struct ublk_queue *queue;
+	struct job job;
+	int result; // of the job
+	struct error reason;
+
+	bool open, closing, stopped, ended;
+	enum export_end end;
+	void (*opened)(void *user, int error, const struct error *reason);
+	void (*closed)(void *user);
+	void *user;
+};
+
+static struct ublk_device *of_job(struct job *job)
+{
+	return (struct ublk_device *)((char *)job - offsetof(struct ublk_device, job));
+}
+
+// What our devices carry, for us to know them by.
+static uint64_t tag_of(const char *id)
+{
+	return XXH3_64bits(id, strlen(id));
+}
+
+static int start_job(struct ublk_device *device, void (*work)(struct job *job), void (*done)(struct job *job))
+{
+	device->job.work = work;
+	device->job.done = done;
+	return job_start(device->loop, &device->job);
+}
+
+static void finish(struct ublk_device *device)
+{
+	void (*opened)(void *user, int error, const struct error *reason) = device->open ? NULL : device->opened;
+	void (*closed)(void *user) = device->closed;
+	void *user = device->user;
+	int result = device->result;
+	struct error reason = device->reason;
+
+	free(device);
+	if (opened)
+		opened(user, result, &reason);
+	else
+		closed(user);
+}
+
+// -- opening: before the queue --
+
+static int wait_for_former(struct ublk_device *device, struct ublk_control *control)
+{
+	static const struct timespec pause = {.tv_nsec = TAKE_UP_RETRY_MSEC * 1000000L};
+	unsigned tries = TAKE_UP_SECONDS * 1000 / TAKE_UP_RETRY_MSEC;
+	int result = ublk_recovery_begin(control, device->info.dev_id);
+
+	while (result == -EBUSY && tries--) {
+		nanosleep(&pause, NULL);
+		result = ublk_recovery_begin(control, device->info.dev_id);
+	}
+	if (result == -EBUSY)
+		return fail(&device->reason, EBUSY, "ublk: take /dev/ublkb%u up: process %d still serves it",
+		            device->info.dev_id, device->info.ublksrv_pid);
+	// -EINVAL: a process before us began the same and died: go on from there.
+	if (result < 0 && result != -EINVAL)
+		return fail(&device->reason, -result, "ublk: take /dev/ublkb%u up: %s", device->info.dev_id,
+		            strerror(-result));
+	return 0;
+}
+
+static int check_taken_up(struct ublk_device *device)
+{
+	const struct ublk_dev_info *info = &device->info;
+
+	if (info->nr_hw_queues == 1 && info->queue_depth && info->queue_depth <= UBLK_DEPTH_MAX &&
+	    info->max_io_buf_bytes && (info->flags & UBLK_F_USER_RECOVERY_REISSUE))
+		return 0;
+	return fail(&device->reason, EINVAL,
+	            "ublk: take /dev/ublkb%u up: it is of a version of stead that this one does not know; "
+	            "unmount it and start the agent again",
+	            info->dev_id);
+}
+
+static int make(struct ublk_device *device, struct ublk_control *control)
+{
+	struct ublk_params params;
+	int result;
+
+	device->info = (struct ublk_dev_info){
+	        .nr_hw_queues = 1,
+	        .queue_depth = DEPTH,
+	        .max_io_buf_bytes = BUFFER_BYTES,
+	        .dev_id = UINT32_MAX,
+	        .flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE | UBLK_F_CMD_IOCTL_ENCODE,
+	        .ublksrv_flags = tag_of(device->config->id),
+	};
+	result = ublk_add(control, &device->info);
+	if (result < 0)
+		return fail(&device->reason, -result, "ublk: make a device: %s", strerror(-result));
+	ublk_parameters(device->config->size, device->config->sector, device->info.max_io_buf_bytes, &params);
+	result = ublk_set_params(control, device->info.dev_id, &params);
+	if (result == 0)
+		return 0;
+	(void)ublk_delete(control, device->info.dev_id);
+	return fail(&device->reason, -result, "ublk: the driver refuses a device of %" PRIu64 " bytes: %s",
+	            device->config->size, strerror(-result));
+}
+
+static int open_queue(struct ublk_device *device)
+{
+	struct ublk_queue_config config = {
+	        .depth = device->info.queue_depth,
+	        .buffer_bytes = device->info.max_io_buf_bytes,
+	        .volume = device->config->volume,
+	        .source = device->config->source,
+	};
+	char path[32];
+
+	snprintf(device->path, sizeof(device->path), "/dev/ublkb%u", device->info.dev_id);
+	snprintf(path, sizeof(path), "/dev/ublkc%u", device->info.dev_id);
+	config.fd = open(path, O_RDWR | O_CLOEXEC);
+	if (config.fd < 0)
+		return fail(&device->reason, errno, "ublk: open %s: %s", path, strerror(errno));
+	device->queue = ublk_queue_new(device->loop, &config, &device->reason);
+	return device->queue ? 0 : -ENOMEM;
+}
+
+static int find_or_make(struct ublk_device *device, struct ublk_control *control)
+{
+	int result = 0;
+
+	device->taken_up = ublk_find(control, tag_of(device->config->id), &device->info);
+	if (device->taken_up && device->info.state == UBLK_STATE_DEAD) {
+		(void)ublk_delete(control, device->info.dev_id);
+		device->taken_up = false;
+	}
+	if (device->taken_up)
+		result = check_taken_up(device);
+	if (!result)
+		result = device->taken_up ? wait_for_former(device, control) : make(device, control);
+	if (result < 0)
+		return result;
+	result = open_queue(device);
+	if (result < 0 && !device->taken_up)
+		(void)ublk_delete(control, device->info.dev_id);
+	return result;
+}
+
+static void prepare_work(struct job *job)
+{
+	struct ublk_device *device = of_job(job);
+	struct ublk_control control;
+
+	device->result = ublk_control_open(&control, &device->reason);
+	if (device->result < 0)
+		return;
+	device->result = find_or_make(device, &control);
+	ublk_control_close(&control);
+}
+
+// -- opening: with the queue --
+
+static void close_down(struct ublk_device *device);
+
+static void start_work(struct job *job)
+{
+	struct ublk_device *device = of_job(job);
+	struct ublk_control control;
+	uint32_t number = device->info.dev_id;
+
+	device->result = ublk_control_open(&control, &device->reason);
+	if (device->result < 0)
+		return;
+	device->result = device->taken_up ? ublk_recovery_end(&control, number) : ublk_start(&control, number);
+	if (device->result < 0)
+		fail(&device->reason, -device->result, "ublk: start %s: %s", device->path, strerror(-device->result));
+	ublk_control_close(&control);
+}
+
+static void start_done(struct job *job)
+{
+	struct ublk_device *device = of_job(job);
+
+	if (device->result < 0) {
+		device->end = device->taken_up ? EXPORT_LEAVE : EXPORT_END;
+		close_down(device);
+		return;
+	}
+	device->open = true;
+	device->opened(device->user, 0, NULL);
+}
+
+static void queue_ended(void *user);
+
+static void prepare_done(struct job *job)
+{
+	struct ublk_device *device = of_job(job);
+
+	if (device->result < 0) {
+		finish(device);
+		return;
+	}
+	ublk_queue_start(device->queue, queue_ended, device);
+	if (start_job(device, start_work, start_done) < 0) {
+		device->result = fail(&device->reason, EAGAIN, "ublk: start %s: no thread", device->path);
+		device->end = device->taken_up ? EXPORT_LEAVE : EXPORT_END;
+		close_down(device);
+	}
+}
+
+struct ublk_device *ublk_device_open(struct loop *loop, const struct export_config *config,
+                                     void (*opened)(void *user, int error, const struct error *reason), void *user,
+                                     struct error *err)
+{
+	struct ublk_device *device = calloc(1, sizeof(*device));
+
+	if (!device) {
+		fail(err, ENOMEM, "ublk: out of memory");
+		return NULL;
+	}
+	device->loop = loop;
+	device->config = config;
+	device->opened = opened;
+	device->user = user;
+	if (start_job(device, prepare_work, prepare_done) == 0)
+		return device;
+	free(device);
+	fail(err, EAGAIN, "ublk: make a device: no thread");
+	return NULL;
+}
+
+const char *ublk_device_path(const struct ublk_device *device)
+{
+	return device->path;
+}
+
+// -- closing --
+
+static void queue_left(void *user)
+{
+	finish(user);
+}
+
+static void delete_work(struct job *job)
+{
+	struct ublk_device *device = of_job(job);
+	struct ublk_control control;
+	struct error ignored;
+
+	if (ublk_control_open(&control, &ignored) < 0)
+		return;
+	(void)ublk_delete(&control, device->info.dev_id);
+	ublk_control_close(&control);
+}
+
+static void delete_done(struct job *job)
+{
+	finish(of_job(job));
+}
+
+// The driver deletes the device only when the queue is not open any more.
+static void delete_stopped(struct ublk_device *device)
+{
+	if (!device->stopped || !device->ended)
+		return;
+	ublk_queue_free(device->queue);
+	if (start_job(device, delete_work, delete_done) < 0) {
+		delete_work(&device->job);
+		finish(device);
+	}
+}
+
+static void queue_ended(void *user)
+{
+	struct ublk_device *device = user;
+
+	device->ended = true;
+	if (device->closing)
+		delete_stopped(device);
+	else
+		log_event(LOG_LEVEL_ERROR, "device-lost", "volume=%s device=%s reason=%s", device->config->name,
+		          device->path, "the driver ended it; start the agent again");
+}
+
+static void stop_work(struct job *job)
+{
+	struct ublk_device *device = of_job(job);
+	struct ublk_control control;
+	struct error reason;
+
+	device->stopped = false;
+	if (device->end == EXPORT_LEAVE && device_use(device->path + strlen("/dev/"), &reason) < 0)
+		return;
+	if (ublk_control_open(&control, &reason) < 0)
+		return;
+	device->stopped = ublk_stop(&control, device->info.dev_id) != -EINTR;
+	ublk_control_close(&control);
+}
+
+static void stop_done(struct job *job)
+{
+	struct ublk_device *device = of_job(job);
+
+	if (device->stopped)
+		delete_stopped(device);
+	else
+		ublk_queue_leave(device->queue, queue_left, device);
+}
+
+static void close_down(struct ublk_device *device)
+{
+	device->closing = true;
+	if (device->end == EXPORT_LEAVE && !device->open) // it failed: nobody but a former process's users are there
+		ublk_queue_leave(device->queue, queue_left, device);
+	else if (start_job(device, stop_work, stop_done) < 0)
+		ublk_queue_leave(device->queue, queue_left, device);
+}
+
+void ublk_device_close(struct ublk_device *device, enum export_end end, void (*closed)(void *user), void *user)
+{
+	device->end = end;
+	device->closed = closed;
+	device->user = user;
+	close_down(device);
+}
+
+// -- devices without a process --
+
+int ublk_device_probe(struct error *reason)
+{
+	struct ublk_control control;
+	int result = ublk_control_open(&control, reason);
+
+	if (!result)
+		ublk_control_close(&control);
+	return result;
+}
+
+bool ublk_device_find(const char *id, char name[32])
+{
+	struct ublk_dev_info info;
+	struct ublk_control control;
+	bool found;
+
+	if (ublk_control_open(&control, NULL) < 0)
+		return false;
+	found = ublk_find(&control, tag_of(id), &info) && info.state != UBLK_STATE_DEAD;
+	ublk_control_close(&control);
+	if (found)
+		snprintf(name, 32, "ublkb%u", info.dev_id);
+	return found;
+}
+
+int ublk_device_end(const char *id, struct error *err)
+{
+	struct ublk_dev_info info;
+	struct ublk_control control;
+	int result = ublk_control_open(&control, err);
+
+	if (result < 0)
+		return result;
+	if (ublk_find(&control, tag_of(id), &info))
+		result = ublk_delete(&control, info.dev_id);
+	ublk_control_close(&control);
+	if (result < 0)
+		fail(err, -result, "ublk: end /dev/ublkb%u: %s", info.dev_id, strerror(-result));
+	return result;
+}

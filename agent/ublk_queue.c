@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ublk_queue.h"
+
+#include "ublk_abi.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE ((size_t)4096)
+
+struct tag {
+	struct op op;
+	struct request request;
+	struct ublk_queue *queue;
+	const struct ublk_io_desc *desc;
+	uint8_t *buffer;
+	uint16_t number;
+};
+
+// One piece of memory: this, the tags, their buffers.
+struct ublk_queue {
+	struct loop *loop;
+	struct ublk_queue_config config;
+	size_t bytes, desc_bytes;
+	const struct ublk_io_desc *descs;
+
+	unsigned waiting; // tags whose command the driver has
+	unsigned in_engine;
+	bool leaving;
+	struct task end;
+	bool ending, over; // end is posted, has run
+	void (*ended)(void *user);
+	void *user;
+	struct tag tags[];
+};
+
+static size_t to_pages(size_t bytes)
+{
+	return (bytes + PAGE - 1) & ~(PAGE - 1);
+}
+
+static void end(struct task *task)
+{
+	struct ublk_queue *queue = (struct ublk_queue *)((char *)task - offsetof(struct ublk_queue, end));
+
+	queue->over = true;
+	queue->ended(queue->user); // may free it
+}
+
+static void settle(struct ublk_queue *queue)
+{
+	if (queue->ending || queue->in_engine || (!queue->leaving && queue->waiting))
+		return;
+	queue->ending = true;
+	loop_post(queue->loop, &queue->end);
+}
+
+// Gives the driver the tag's last result, with COMMIT_AND_FETCH, and asks for
+// its next request.
+static void ask(struct tag *tag, uint32_t operation, int32_t result)
+{
+	struct ublk_queue *queue = tag->queue;
+	struct io_uring_sqe *sqe = loop_sqe(queue->loop, &tag->op);
+	const struct ublk_io_cmd command = {.tag = tag->number, .result = result, .addr = (uintptr_t)tag->buffer};
+
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = queue->config.fd;
+	sqe->cmd_op = operation;
+	memcpy(sqe->cmd, &command, sizeof(command));
+	queue->waiting++;
+}
+
+static void answer(struct tag *tag, int error)
+{
+	int32_t bytes =
+	        tag->request.op == REQUEST_READ || tag->request.op == REQUEST_WRITE ? (int32_t)tag->request.length : 0;
+
+	ask(tag, UBLK_IO_COMMIT_AND_FETCH_REQ, error < 0 ? error : bytes);
+}
+
+static void request_done(struct request *request, int error)
+{
+	struct tag *tag = (struct tag *)((char *)request - offsetof(struct tag, request));
+
+	tag->queue->in_engine--;
+	answer(tag, error);
+	settle(tag->queue);
+}
+
+// False: the driver sent what was never announced to it.
+static bool translate(const struct ublk_io_desc *desc, struct request *request)
+{
+	unsigned flags = desc->op_flags;
+
+	request->flags = flags & UBLK_IO_F_FUA ? REQUEST_FUA : 0;
+	switch (flags & UBLK_OP_MASK) {
+	case UBLK_OP_READ:
+		request->op = REQUEST_READ;
+		return true;
+	case UBLK_OP_WRITE:
+		request->op = REQUEST_WRITE;
+		return true;
+	case UBLK_OP_FLUSH:
+		request->op = REQUEST_FLUSH;
+		return true;
+	case UBLK_OP_DISCARD:
+		request->op = REQUEST_TRIM;
+		return true;
+	case UBLK_OP_WRITE_ZEROES:
+		request->op = REQUEST_ZERO;
+		request->flags |= flags & UBLK_IO_F_NOUNMAP ? REQUEST_NO_HOLE : 0;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void begin(struct tag *tag)
+{
+	struct ublk_queue *queue = tag->queue;
+	const struct ublk_io_desc *desc = tag->desc;
+	struct request *request = &tag->request;
+
+	*request = (struct request){
+	        .volume = queue->config.volume,
+	        .offset = desc->start_sector << 9,
+	        .length = (uint64_t)desc->nr_sectors << 9,
+	        .data = tag->buffer,
+	        .done = request_done,
+	};
+	if (!translate(desc, request)) {
+		answer(tag, -EOPNOTSUPP);
+		return;
+	}
+	if (request->op == REQUEST_FLUSH)
+		request->offset = request->length = 0;
+	queue->in_engine++;
+	source_submit(queue->config.source, request);
+}
+
+static void fetched(struct op *op, int result, unsigned flags)
+{
+	struct tag *tag = (struct tag *)op;
+	struct ublk_queue *queue = tag->queue;
+
+	(void)flags;
+	queue->waiting--;
+	if (result == 0 && !queue->leaving)
+		begin(tag);
+	settle(queue);
+}
+
+void ublk_queue_start(struct ublk_queue *queue, void (*ended)(void *user), void *user)
+{
+	queue->ended = ended;
+	queue->user = user;
+	for (unsigned i = 0; i < queue->config.depth; i++)
+		ask(&queue->tags[i], UBLK_IO_FETCH_REQ, 0);
+}
+
+void ublk_queue_leave(struct ublk_queue *queue, void (*left)(void *user), void *user)
+{
+	queue->leaving = true;
+	if (queue->over)
+		queue->ending = false;
+	queue->ended = left;
+	queue->user = user;
+	settle(queue);
+}
+
+static int map_descs(struct ublk_queue *queue, struct error *err)
+{
+	void *descs;
+
+	queue->desc_bytes = to_pages(UBLK_DESC_BYTES(queue->config.depth));
+	descs = mmap(NULL, queue->desc_bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, queue->config.fd, 0);
+	if (descs == MAP_FAILED)
+		return fail(err, errno, "ublk: map the queue of the device: %s", strerror(errno));
+	queue->descs = descs;
+	return 0;
+}
+
+struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_config *config, struct error *err)
+{
+	size_t front = to_pages(sizeof(struct ublk_queue) + config->depth * sizeof(struct tag));
+	size_t bytes = front + config->depth * (size_t)config->buffer_bytes;
+	struct ublk_queue *queue =
+	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (queue == MAP_FAILED) {
+		fail(err, errno, "ublk: allocate %zu bytes for the queue: %s", bytes, strerror(errno));
+		close(config->fd);
+		return NULL;
+	}
+	queue->loop = loop;
+	queue->config = *config;
+	queue->bytes = bytes;
+	queue->end.run = end;
+	if (map_descs(queue, err) < 0) {
+		ublk_queue_free(queue);
+		return NULL;
+	}
+	for (unsigned i = 0; i < config->depth; i++)
+		queue->tags[i] = (struct tag){
+		        .op = {fetched},
+		        .queue = queue,
+		        .desc = queue->descs + i,
+		        .buffer = (uint8_t *)queue + front + i * (size_t)config->buffer_bytes,
+		        .number = (uint16_t)i,
+		};
+	return queue;
+}
+
+void ublk_queue_free(struct ublk_queue *queue)
+{
+	if (queue->descs)
+		munmap((void *)queue->descs, queue->desc_bytes);
+	close(queue->config.fd);
+	munmap(queue, queue->bytes);
+}
