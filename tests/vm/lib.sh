@@ -16,9 +16,19 @@ kind=${kind:-nbd}
 
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 vm_tools=$build/tests/vm
+# The same in each boot: nodes remember paths.
+mv "$work" /tmp/nodes
+work=/tmp/nodes
 [ -z "${TRACE:-}" ] || { PS4="+\\t "; set -x; }
 RANDOM=${SEED:=$RANDOM}
 say "seed $SEED"
+
+# Programs start slowly here: do not look as often.
+pause() {
+	local nothing
+
+	read -r -t "${1/#0.05/0.2}" nothing <&"$pause_fd" || true
+}
 
 # -- the network --
 
@@ -73,17 +83,21 @@ node_disk() {
 
 # -- disks with a volatile cache. NODE has three: NODE, NODE-log and NODE-live.
 # What is written goes to NODE-live and to the log; at a power failure NODE is
-# made from the log: what was flushed, and of the rest what chance leaves. --
+# made from the log: what was flushed, and of the rest what chance leaves. Writes
+# take a while, as on a disk: so a failure finds some under way. --
 
 # The node's state and its volume data are parts of one disk: they fail together.
 state_sectors=$((96 << 11))
 
 cache_start() {
-	local live log node=$1
+	local live log sectors node=$1
 
-	modprobe -a dm-mod dm-log-writes || fail "modprobe dm-log-writes"
+	modprobe -a dm-mod dm-log-writes dm-delay || fail "modprobe dm-log-writes dm-delay"
 	live=$(disk "$node-live") log=$(disk "$node-log")
-	dmsetup create "$node-cache" --table "0 $(blockdev --getsz "$live") log-writes $live $log" || fail "dm-log-writes"
+	sectors=$(blockdev --getsz "$live")
+	dmsetup create "$node-slow" --table "0 $sectors delay $live 0 0 $live 0 ${write_ms:-5}" &&
+		dmsetup mknodes &&
+		dmsetup create "$node-cache" --table "0 $sectors log-writes /dev/mapper/$node-slow $log" || fail "dm-log-writes"
 	dmsetup mknodes
 	parts_start "$node" "/dev/mapper/$node-cache"
 }
@@ -101,22 +115,29 @@ parts_start() {
 	ln -sf "/dev/mapper/$node-data" "$work/$node/data.img"
 }
 
+# What is flushed from now on is not on the disk of a node.
+cache_mark() {
+	dmsetup message "$1-cache" 0 mark cut || fail "mark"
+	# Brings to the log what was not flushed.
+	dd if=/dev/null of="/dev/mapper/$1-data" conv=notrunc,fsync status=none
+}
+
 # The power of a node fails, with its daemons already killed; its disk is as
 # that left it, and in use again.
 cache_fail() {
 	local node=$1
 
-	dmsetup message "$node-cache" 0 mark cut || fail "mark"
-	# Brings to the log what was not flushed.
-	dd if=/dev/null of="/dev/mapper/$node-data" conv=notrunc,fsync status=none
+	cache_mark "$node"
 	umount "$work/$node" || fail "umount"
-	dmsetup remove "$node-state" && dmsetup remove "$node-data" && dmsetup remove "$node-cache" || fail "dmsetup remove"
+	dmsetup remove "$node-state" && dmsetup remove "$node-data" && dmsetup remove "$node-cache" &&
+		dmsetup remove "$node-slow" || fail "dmsetup remove"
 	cache_lose "$node"
 	cache_start "$node"
 	# A machine without power has a new boot id afterwards.
 	failures=$((failures + 1))
 	cat /proc/sys/kernel/random/uuid >"$work/boot_id.$failures"
 	mount --bind "$work/boot_id.$failures" /proc/sys/kernel/random/boot_id || fail "a new boot id"
+	on_exit_undo "umount /proc/sys/kernel/random/boot_id"
 }
 failures=0
 
@@ -129,6 +150,20 @@ cache_lose() {
 }
 
 # -- volumes as devices --
+
+# Two nodes with directories on disks of their own, and the volume of a either
+# an image or a whole disk: pair_on KIND SIZE [DISK]
+pair_on() {
+	export_kind=$1
+	modprobe -a $([ "$1" = ublk ] && echo ublk_drv || echo nbd) || fail "modprobe for $1"
+	net_start
+	node_disk a "$(disk a)"
+	node_disk b "$(disk b)"
+	[ -z "${3:-}" ] || ln -s "$(disk "$3")" "$work/a/data.img"
+	simple_pair "$2" data
+	wait_for 120 "replication to begin" replicating a
+	device_of a data
+}
 
 # The device of a volume of db, once it is there: sets $device
 device_of() {
@@ -144,6 +179,54 @@ same_volumes() {
 		[ ! -b "$work/$node/data.img" ] || blockdev --flushbufs "$work/$node/data.img"
 	done
 	cmp "$work/a/data.img" "$work/b/data.img" || fail "data differs between the nodes"
+}
+
+# The volume of a node, below what serves it, is one cut of what stamp-writer wrote: data_is_a_cut NODE
+data_is_a_cut() {
+	[ ! -b "$work/$1/data.img" ] || blockdev --flushbufs "$work/$1/data.img"
+	cp --sparse=always "$work/$1/data.img" "$work/cut" || fail "copy"
+	check_cut "$work/stamps" "$work/cut"
+}
+
+# stamps_start SECONDS: stamped writes to the volume of a until data_is_a_cut judges them.
+stamps_start() {
+	rm -f "$work/stamps"
+	"$tools/stamp-writer" --log "$work/stamps" --uri "$(uri a data)" --zeroes 2 --rate 100 --reconnect --seconds "$1" \
+		>"$work/writer.out" 2>"$work/writer.err" &
+	writer_pid=$!
+}
+
+# Work for a file system until the file DIR.stop is there: data that fio verifies,
+# and trees that come and go. churn DIR
+churn() {
+	local round=0 fio=0
+
+	while [ ! -e "$1.stop" ]; do
+		fio --name=churn --directory="$1" --rw=randrw --bssplit=4k/60:512/20:64k/20 --size=4M --numjobs=2 --fsync=16 \
+			--verify=crc32c --verify_fatal=1 --do_verify=1 --ioengine=psync --randrepeat=0 --output-format=terse \
+			>"$work/fio.out" 2>&1 || { cat "$work/fio.out" && return 1; }
+		cp -a /stead "$1/tree.$round" || return 1
+		sync -f "$1" || return 1
+		diff -r /stead "$1/tree.$round" || return 1
+		if ((round)); then
+			mv "$1/tree.$((round - 1))" "$1/old" && rm -r "$1/old" || return 1
+		fi
+		round=$((round + 1))
+		echo "$round" >"$1.rounds"
+	done
+}
+
+churned() {
+	[ "$(cat "$1.rounds" 2>/dev/null || echo 0)" -ge "$2" ] || ! kill -0 "$churn_pid"
+}
+
+# fsck FS DEVICE: after a mount that replayed the journal there is nothing to mend.
+check_fs() {
+	if [ "$1" = ext4 ]; then
+		e2fsck -fn "$2" >"$work/fsck.out" 2>&1
+	else
+		xfs_repair -n "$2" >"$work/fsck.out" 2>&1
+	fi || fail "fsck of $2: $(cat "$work/fsck.out")"
 }
 
 # What the kernel has said about errors of devices and file systems since the last look.
