@@ -177,6 +177,8 @@ struct source {
 	uint64_t not_before; // clock_now() of the next cut: after a rejection or error
 	uint64_t retry_delay;
 	const char *trouble; // reason code of the last epoch given up; NULL: none
+	unsigned late,
+	        late_there; // percent of the last seconds: the oldest write was late; and all that is cut was sent
 
 	// shipper.c
 	struct position cursor;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define TICK NSEC_PER_SEC
+#define LATE 50 // percent; three seconds of it
 
 size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes)
 {
@@ -80,11 +81,23 @@ static void tick_walked(struct source *source)
 	meter_tick(&source->walked);
 }
 
+// Where what is late is held up: here, as long as something is not handed to
+// the link; else on the standby, which does not answer.
+static void tick_late(struct source *source)
+{
+	bool late = source->plan == PLAN_CHANGES && source_lag(source) > source->config.rpo / 2;
+	bool here = source->capturing.number || source->parcel_count;
+
+	source->late = (source->late * 3 + (late ? 100 : 0)) / 4;
+	source->late_there = (source->late_there * 3 + (late && !here && source->sent_count ? 100 : 0)) / 4;
+}
+
 static void tick(struct timer *timer)
 {
 	struct source *source = container_of(timer, struct source, tick);
 
 	clock_set(source->clock, timer, clock_now(source->clock) + TICK);
+	tick_late(source);
 	meter_tick(&source->changed);
 	meter_tick(&source->shipped);
 	tick_walked(source);
@@ -375,7 +388,9 @@ static const char *reason_of(const struct source *source)
 		return "paused";
 	if (!uplink_ready(source))
 		return "link-down";
-	return source->trouble;
+	if (source->trouble || source->late < LATE)
+		return source->trouble;
+	return source->late_there > source->late / 2 ? "standby-slow" : "link-slow";
 }
 
 static int64_t eta_of(const struct source *source, const struct source_status *status)
@@ -385,15 +400,32 @@ static int64_t eta_of(const struct source *source, const struct source_status *s
 	// A sync passes holes, and what the standby has already, at no cost: its
 	// own pace says more than the wire.
 	if (status->syncing && status->connected && !source->paused)
-		return source->walked.rate ? (int64_t)((double)(status->sync_total - status->sync_done) /
-		                                       (double)source->walked.rate * 1e9)
-		                           : -1;
+		return source->walked.rate && status->sync_done < status->sync_total
+		               ? (int64_t)((double)(status->sync_total - status->sync_done) /
+		                           (double)source->walked.rate * 1e9)
+		               : -1;
 
 	if (!left && !status->lag)
 		return 0;
 	if (!status->connected || source->paused || status->ship_rate <= status->change_rate)
 		return -1;
 	return (int64_t)((double)left / (double)(status->ship_rate - status->change_rate) * 1e9);
+}
+
+// A sync of everything looks through the volumes; that of the differences
+// through them as well, and what it found is counted as behind already.
+static void report_sync(const struct source *source, struct source_status *status)
+{
+	bool all = source->plan == PLAN_FULL_SYNC || (source->plan == PLAN_COMPARE && source->map.suspect);
+
+	status->syncing = all || (status->connected && status->state == SOURCE_STATE_RESYNC);
+	if (!status->syncing)
+		return;
+	shipper_sync_progress(source, &status->sync_done, &status->sync_total);
+	if (all)
+		status->bytes_behind += status->sync_total - status->sync_done;
+	else if (source->sent_count && !source->capturing.number)
+		status->sync_done = status->sync_total; // sent, and not yet durable
 }
 
 void source_status(struct source *source, struct source_status *status)
@@ -418,16 +450,12 @@ void source_status(struct source *source, struct source_status *status)
 	        .ship_rate = source->shipped.rate,
 	        .wire_bytes = source->shipped.total,
 	        .recovery_point = source->recovery_point,
-	        .syncing = source->plan == PLAN_FULL_SYNC || (source->plan == PLAN_COMPARE && source->map.suspect),
 	};
 	memcpy(status->peer, source->peer, sizeof(status->peer));
 	for (unsigned i = 0; i < source->volume_count; i++) {
 		status->volume_dirty[i] = dirty_bytes(source, i);
 		status->bytes_behind += status->volume_dirty[i];
 	}
-	if (status->syncing) {
-		shipper_sync_progress(source, &status->sync_done, &status->sync_total);
-		status->bytes_behind += status->sync_total - status->sync_done;
-	}
+	report_sync(source, status);
 	status->eta = eta_of(source, status);
 }

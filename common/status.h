@@ -5,12 +5,15 @@
 #ifndef STEAD_STATUS_H
 #define STEAD_STATUS_H
 
+#include "clock.h"
 #include "config.h"
 #include "lineage.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#define RPO_WATCH_NSEC (500 * NSEC_PER_MSEC)
 
 #define UNKNOWN INT64_C(-1) // of every number below; null in the JSON
 
@@ -24,14 +27,16 @@ struct rpo_watch {
 
 enum rpo_state {
 	RPO_OK,
-	RPO_AT_RISK, // lag over three quarters of it
+	RPO_AT_RISK, // lag over three quarters of it, or over half of it and nothing is shipped
 	RPO_BREACHED, // lag over it, or nothing to recover to
 	RPO_UNKNOWN,
 };
 
 // lag UNKNOWN with protected: what cannot be known does not count as a breach.
-// Call it at least every few seconds, and with every status.
-enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_protected, int64_t lag, uint64_t rpo);
+// ships: the lag may go down again by itself. Call it with every status, and
+// at least as often as RPO_WATCH_NSEC.
+enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_protected, bool ships, int64_t lag,
+                                uint64_t rpo);
 
 struct status_volume {
 	char device[256]; // where it is exported; empty: it is not

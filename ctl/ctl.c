@@ -19,12 +19,21 @@ char *printable(char *text)
 	return text;
 }
 
+static FILE *complaints; // NULL: stderr
+static const char *complaint_prefix = "stead: ";
+
+void complain_as(FILE *stream, const char *prefix)
+{
+	complaints = stream;
+	complaint_prefix = prefix;
+}
+
 static void complain(const char *format, va_list args)
 {
 	char text[4096];
 
 	vsnprintf(text, sizeof(text), format, args);
-	fprintf(stderr, "stead: %s\n", printable(text));
+	fprintf(complaints ? complaints : stderr, "%s%s\n", complaint_prefix, printable(text));
 }
 
 int refuse(const char *format, ...)

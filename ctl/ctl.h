@@ -10,11 +10,18 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 enum exit_code {
 	EXIT_DONE = 0,
 	EXIT_REFUSED = 1, // refused or failed
 	EXIT_USAGE = 2, // wrong usage
+
+	// of a monitoring plugin
+	EXIT_OK = 0,
+	EXIT_WARNING = 1,
+	EXIT_CRITICAL = 2,
+	EXIT_UNKNOWN = 3,
 };
 
 struct context {
@@ -31,6 +38,7 @@ struct command {
 	const struct option *options; // beside --root and --help
 	int least, most; // arguments
 	const char *missing; // what to say when there are fewer
+	const char *plugin; // for a monitoring plugin: complaints are its one line on stdout, after this, with code 3
 
 	// One option (its val), then all arguments. Exit codes; DONE: go on.
 	int (*option)(int option, const char *value);
@@ -38,9 +46,12 @@ struct command {
 };
 
 extern const struct command command_invite, command_join, command_remove, command_status, command_promote,
-        command_demote, command_switchover, command_resync, command_pause, command_resume, command_config_check;
+        command_demote, command_switchover, command_resync, command_pause, command_resume, command_check,
+        command_config_check;
 
-// One line on stderr. The word of each is its exit code.
+// One line on stderr, or where complain_as() says. The word of each is its exit
+// code.
+void complain_as(FILE *stream, const char *prefix);
 int refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

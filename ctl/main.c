@@ -9,8 +9,8 @@
 
 // Two words where the first is the name of a group.
 static const struct command *const commands[] = {
-        &command_invite,     &command_join,   &command_remove, &command_status, &command_promote,      &command_demote,
-        &command_switchover, &command_resync, &command_pause,  &command_resume, &command_config_check,
+        &command_invite, &command_join,       &command_remove, &command_status, &command_check,  &command_promote,
+        &command_demote, &command_switchover, &command_resync, &command_pause,  &command_resume, &command_config_check,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -131,7 +131,10 @@ static void join_options(const struct command *command, struct option *options)
 	memset(options + count + COMMON_OPTIONS, 0, sizeof(*options));
 }
 
-static int run_command(const struct command *command, struct context *context, int count, char **arguments)
+#define GO_ON (-1)
+
+// GO_ON with what the options left over, or the exit code.
+static int take_options(const struct command *command, struct context *context, int *count, char ***arguments)
 {
 	struct option options[OPTIONS_MAX + COMMON_OPTIONS + 1];
 	struct error err;
@@ -139,7 +142,7 @@ static int run_command(const struct command *command, struct context *context, i
 
 	join_options(command, options);
 	optind = 0; // begin anew
-	while ((option = getopt_long(count, arguments, ":", options, NULL)) != -1) {
+	while ((option = getopt_long(*count, *arguments, ":", options, NULL)) != -1) {
 		if (option == OPTION_HELP) {
 			fputs(command->help, stdout);
 			return EXIT_DONE;
@@ -147,9 +150,9 @@ static int run_command(const struct command *command, struct context *context, i
 		if (option == OPTION_VERSION)
 			return misuse("--version stands alone: stead --version");
 		if (option == '?')
-			return unknown_option(command, options, arguments[optind - 1]);
+			return unknown_option(command, options, (*arguments)[optind - 1]);
 		if (option == ':')
-			return missing_value(command, arguments[optind - 1]);
+			return missing_value(command, (*arguments)[optind - 1]);
 		if (option == OPTION_ROOT) {
 			context->root = optarg;
 			continue;
@@ -158,16 +161,28 @@ static int run_command(const struct command *command, struct context *context, i
 		if (code)
 			return code;
 	}
-	count -= optind;
-	arguments += optind;
-	if (count < command->least)
+	*count -= optind;
+	*arguments += optind;
+	if (*count < command->least)
 		return misuse("%s: %s; see stead %s --help", command->name, command->missing, command->name);
-	if (count > command->most)
+	if (*count > command->most)
 		return misuse("%s: '%s' is one argument too many; see stead %s --help", command->name,
-		              arguments[command->most], command->name);
+		              (*arguments)[command->most], command->name);
 	if (paths_init(&context->paths, context->root, &err))
 		return refuse("%s", err.text);
-	return command->run(context, count, arguments);
+	return GO_ON;
+}
+
+static int run_command(const struct command *command, struct context *context, int count, char **arguments)
+{
+	int code;
+
+	if (command->plugin)
+		complain_as(stdout, command->plugin);
+	code = take_options(command, context, &count, &arguments);
+	if (code == GO_ON)
+		return command->run(context, count, arguments);
+	return code && command->plugin ? EXIT_UNKNOWN : code;
 }
 
 static int choose_command(struct context *context, int count, char **arguments)

@@ -38,7 +38,11 @@ static const struct word reasons[] = {
         {"spill-full", TONE_CAREFUL, "capture memory and spill file were full, an epoch was widened"},
         {"peer-refused", TONE_BAD, "the peer refuses this node; its log says why"},
         {"standby-failed", TONE_BAD, "the standby cannot use its disks; its log says why"},
+        {"paused", TONE_CAREFUL, "by stead pause"},
         {"opening", TONE_CAREFUL, "the standby reads its journal"},
+        {"standby-error", TONE_BAD, "the standby could not store an epoch; its log says why"},
+        {"peer-rolled-back", TONE_BAD, "the standby holds an epoch that its primary never cut"},
+        {"promoted-over", TONE_BAD, "the peer was promoted"},
         {"daemon-down", TONE_BAD, "the daemon that has the pair does not run"},
         {"not-loaded", TONE_BAD, "configured, but no daemon runs it; see its log"},
         {"config-invalid", TONE_BAD, "the configuration is wrong; see stead config check"},
@@ -53,6 +57,13 @@ static const struct word *find_word(const struct word *words, size_t count, cons
 }
 
 #define FIND(words, word) find_word(words, sizeof(words) / sizeof((words)[0]), word)
+
+const char *view_meaning(const char *reason)
+{
+	const struct word *known = FIND(reasons, reason);
+
+	return known ? known->meaning : NULL;
+}
 
 static const char *text_of(json_t *object, const char *key, const char *otherwise)
 {

@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+// What a reason code means, in a few words; NULL: it is none.
+const char *view_meaning(const char *reason);
+
 void view_table(FILE *out, json_t *pairs, bool colour);
 void view_pair(FILE *out, json_t *pair, bool colour);
 

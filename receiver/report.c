@@ -85,7 +85,8 @@ void report_sink(const struct pair_config *config, const struct sink_status *sin
 		status->ship_rate = known(sink->receive_rate);
 		status->wire_bytes = known(sink->received_bytes);
 	}
-	status->rpo_state = rpo_watch_update(watch, now, status->promotable == 1, status->lag, config->rpo);
+	status->rpo_state =
+	        rpo_watch_update(watch, now, status->promotable == 1, sink->connected, status->lag, config->rpo);
 	status->breach_total = watch->total;
 	if (sink->connected && status->lag == 0 && !sink->syncing)
 		status->eta = 0;

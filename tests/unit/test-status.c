@@ -330,7 +330,7 @@ static void replaced_primary_claims_nothing(void **state)
 
 static void breaches_add_up(void **state)
 {
-	struct source_status source = {.state = SOURCE_STATE_REPLICATING, .durable = 1, .eta = -1};
+	struct source_status source = {.state = SOURCE_STATE_REPLICATING, .connected = true, .durable = 1, .eta = -1};
 	json_t *json;
 	static const struct {
 		int64_t lag_ms;
@@ -350,6 +350,32 @@ static void breaches_add_up(void **state)
 		json_decref(json);
 		now_value += NSEC_PER_SEC;
 	}
+}
+
+// Nothing is shipped: the lag cannot but grow.
+static void risk_is_told_earlier_while_nothing_is_shipped(void **state)
+{
+	struct source_status source = {
+	        .state = SOURCE_STATE_REPLICATING, .durable = 1, .eta = -1, .lag = 2500 * NSEC_PER_MSEC};
+	json_t *json;
+
+	(void)state;
+	watch = (struct rpo_watch){0};
+	json = primary(&source);
+	expect_text(json, "rpo_state", "ok");
+	json_decref(json);
+	source.lag++;
+	json = primary(&source);
+	expect_text(json, "rpo_state", "at-risk");
+	json_decref(json);
+	source.connected = true;
+	json = primary(&source);
+	expect_text(json, "rpo_state", "ok");
+	json_decref(json);
+	source.state = SOURCE_STATE_PAUSED;
+	json = primary(&source);
+	expect_text(json, "rpo_state", "at-risk");
+	json_decref(json);
 }
 
 static struct sink_status sink_in_step(void)
@@ -532,6 +558,7 @@ int main(void)
 	        cmocka_unit_test_setup(full_sync_has_nothing_to_recover_to, prepare),
 	        cmocka_unit_test_setup(replaced_primary_claims_nothing, prepare),
 	        cmocka_unit_test_setup(breaches_add_up, prepare),
+	        cmocka_unit_test_setup(risk_is_told_earlier_while_nothing_is_shipped, prepare),
 	        cmocka_unit_test_setup(standby_in_step, prepare),
 	        cmocka_unit_test_setup(silence_is_added_to_the_lag, prepare),
 	        cmocka_unit_test_setup(standby_that_cannot_be_used, prepare),
