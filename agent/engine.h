@@ -18,6 +18,7 @@
 #include "common/map.h"
 #include "common/waiter.h"
 #include "common/wire.h"
+#include "cadence.h"
 #include "early.h"
 #include "ranges.h"
 #include "source.h"
@@ -72,6 +73,8 @@ struct epoch {
 	bool begun; // BEGIN was sent
 	struct change_set *set; // NULL: DIRECT
 	int64_t cut_wall;
+	uint64_t cut_at; // clock_now()
+	uint64_t content; // bytes, of its set
 };
 
 struct position {
@@ -176,6 +179,9 @@ struct source {
 	bool rejected; // no BEGIN until all sent ones are settled
 	uint64_t not_before; // clock_now() of the next cut: after a rejection or error
 	uint64_t retry_delay;
+	struct cadence cadence;
+	uint64_t cut_at; // clock_now() of the last cut
+	uint64_t measured, measured_at; // wire bytes and clock_now() when the last epoch became durable
 	const char *trouble; // reason code of the last epoch given up; NULL: none
 	unsigned late,
 	        late_there; // percent of the last seconds: the oldest write was late; and all that is cut was sent

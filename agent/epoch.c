@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-#define EARLY_CUT_MIN (10 * NSEC_PER_MSEC)
-#define EARLY_CUT_MAX (500 * NSEC_PER_MSEC)
 #define RETRY_MIN (100 * NSEC_PER_MSEC)
 #define RETRY_MAX (10 * NSEC_PER_SEC)
 
@@ -98,6 +96,7 @@ int epoch_init(struct source *source)
 	source->merge_timer.fire = merge_more;
 	source->cut_timer.fire = cut_due;
 	source->retry_delay = RETRY_MIN;
+	cadence_init(&source->cadence, source->config.rpo);
 	// A process that died has left at most one open and three frozen.
 	if (!set) {
 		set = next_to_merge(source);
@@ -137,6 +136,8 @@ static void cut(struct source *source, struct change_set *free_set)
 	        .adopts = source->adopting && plan != PLAN_FULL_SYNC,
 	        .cut_wall = clock_wall(source->clock),
 	};
+	source->cut_at = source->capturing.cut_at = clock_now(source->clock);
+	source->capturing.content = set_blocks(&source->map, source->open) << BLOCK_SHIFT;
 	if (plan != PLAN_FULL_SYNC)
 		freeze(source, free_set);
 	source->cursor = plan == PLAN_FULL_SYNC ? source->marked : (struct position){0};
@@ -146,28 +147,26 @@ static void cut(struct source *source, struct change_set *free_set)
 	shipper_pump(source);
 }
 
-// When the open set is to be cut: soon while nothing is on its way, and at the
-// latest when a quarter of the RPO has gone.
-static uint64_t due(const struct source *source)
+// Whether it is time to cut the open set; else when to ask again.
+static bool due(struct source *source, uint64_t *again)
 {
-	uint64_t delay = source->config.rpo / 4;
+	struct cadence_load load = {
+	        .open = set_blocks(&source->map, source->open) << BLOCK_SHIFT,
+	        .opened = source->open->opened,
+	        .changed = source->changed.total,
+	        .cut = source->cut_at,
+	        .busy = source->sent_count > 0,
+	};
 
-	if (source->drain != DRAIN_NONE)
-		return source->open->opened;
-	if (!source->sent_count) {
-		delay = source->config.rpo / 20;
-		if (delay < EARLY_CUT_MIN)
-			delay = EARLY_CUT_MIN;
-		if (delay > EARLY_CUT_MAX)
-			delay = EARLY_CUT_MAX;
-	}
-	return source->open->opened + delay;
+	if (source->drain != DRAIN_NONE || source->adopting)
+		return true;
+	return cadence_due(&source->cadence, clock_now(source->clock), &load, again);
 }
 
 void epoch_consider(struct source *source)
 {
 	struct change_set *free_set = map_free_set(&source->map);
-	uint64_t when = source->not_before;
+	uint64_t when = source->not_before, again;
 
 	if (!uplink_ready(source) || source->paused || source->stopping || source->capturing.number ||
 	    source->merging || source->rejected)
@@ -180,8 +179,8 @@ void epoch_consider(struct source *source)
 	if (source->plan == PLAN_CHANGES) {
 		if (set_empty(&source->map, source->open) && !source->adopting)
 			return;
-		if (due(source) > when)
-			when = due(source);
+		if (!due(source, &again) && again > when)
+			when = again;
 	}
 	if (when > clock_now(source->clock))
 		clock_set(source->clock, &source->cut_timer, when);
@@ -265,6 +264,19 @@ static void drop_sent(struct source *source, unsigned index)
 		source->sent[i] = source->sent[i + 1];
 }
 
+// What shipping took. Where epochs follow one another without a pause, the time
+// since the one before counts.
+static void measure(struct source *source, const struct epoch *epoch)
+{
+	uint64_t now = clock_now(source->clock), bytes = source->shipped.total - source->measured;
+	uint64_t begun = epoch->cut_at > source->measured_at ? epoch->cut_at : source->measured_at;
+
+	if (epoch->kind == EPOCH_ATOMIC && !epoch->compare)
+		cadence_shipped(&source->cadence, epoch->content, bytes, now - begun);
+	source->measured = source->shipped.total;
+	source->measured_at = now;
+}
+
 static void completed(struct source *source, const struct epoch *epoch)
 {
 	if (epoch->kind == EPOCH_DIRECT) {
@@ -305,6 +317,7 @@ void epoch_durable(struct source *source, uint64_t number)
 		struct epoch epoch = source->sent[0];
 
 		drop_sent(source, 0);
+		measure(source, &epoch);
 		completed(source, &epoch);
 	}
 	source->settled = number;

@@ -316,6 +316,7 @@ void source_pause(struct source *source, bool pause)
 void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 {
 	source->config.rpo = rpo;
+	source->cadence.rpo = rpo;
 	source->config.bandwidth = bandwidth;
 	source->tokens = 0;
 	epoch_consider(source);
