@@ -64,6 +64,7 @@ static void fence(struct agent *agent, struct control_call *call, json_t *reques
 	struct pair *pair = find(agent, call, request);
 
 	const struct pair_successor successor = {
+	        .forked = json_is_true(json_object_get(request, "forked")),
 	        .epoch = (uint64_t)json_integer_value(json_object_get(request, "epoch")),
 	        .untouched = json_is_true(json_object_get(request, "untouched")),
 	        .bytes = (uint64_t)json_integer_value(json_object_get(request, "bytes")),

@@ -139,26 +139,6 @@ static void touch(struct pair *pair)
 
 // -- the engine's events --
 
-// Both sides of a divergence, for whoever has to decide.
-static void log_sides(const struct pair *pair)
-{
-	struct source_status status;
-	char since[WALL_TEXT_MAX], promoted[WALL_TEXT_MAX], peer_since[WALL_TEXT_MAX], peer_promoted[WALL_TEXT_MAX];
-
-	source_status(pair->source, &status);
-	if (status.state != SOURCE_STATE_SPLIT_BRAIN && status.state != SOURCE_STATE_DIVERGED)
-		return;
-	wall_text(status.oldest, since);
-	wall_text(pair->files.state.born, promoted);
-	wall_text(status.peer_since, peer_since);
-	wall_text(status.peer_born, peer_promoted);
-	log_event(LOG_LEVEL_ERROR, status.state == SOURCE_STATE_SPLIT_BRAIN ? "split-brain" : "diverged",
-	          "pair=%s local_bytes=%" PRIu64 " local_since=%s local_promoted=%s peer=%s peer_bytes=%" PRIu64
-	          " peer_since=%s peer_promoted=%s",
-	          pair->name, status.bytes_behind, since, promoted, status.peer, status.peer_bytes, peer_since,
-	          peer_promoted);
-}
-
 // The same trouble at every dial is told once.
 static bool is_new(struct pair *pair, const char *text)
 {
@@ -217,7 +197,7 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	else if (event == SOURCE_SWITCHOVER_WANTED)
 		turn_wanted(pair);
 	if (event == SOURCE_FENCED || event == SOURCE_REFUSED)
-		log_sides(pair);
+		pair_log_sides(pair);
 }
 
 // -- opening --

@@ -77,6 +77,7 @@ void pair_reopen(struct pair *pair); // refused, with nothing open
 // pair_run.c
 int pair_fenced(const struct pair *pair, struct error *reason); // -EPERM
 void pair_answer(struct pair *pair, int error, const struct error *reason); // those who await
+void pair_log_sides(const struct pair *pair); // of a divergence, for whoever has to decide
 
 // turn.c
 void turn_fenced(struct pair *pair); // it is durable that the peer was promoted

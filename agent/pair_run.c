@@ -7,6 +7,8 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,7 +71,8 @@ int pair_await(struct pair *pair, unsigned seconds, void *user,
 {
 	struct clock *clock = loop_clock(pair->agent->loop);
 	struct await *await = calloc(1, sizeof(*await));
-	bool settled = (pair->serving && !pair->exports_opening) || pair->phase == PAIR_REFUSED || pair->files.state.fenced;
+	bool settled =
+	        (pair->serving && !pair->exports_opening) || pair->phase == PAIR_REFUSED || pair->files.state.fenced;
 
 	if (!await)
 		return -ENOMEM;
@@ -135,6 +138,51 @@ void pair_pause(struct pair *pair, bool pause, void *user,
 	pair_save(pair, pausing, paused);
 }
 
+// -- both sides --
+
+// Of a node that was replaced its own dial hears only that; how much the
+// successor holds is told by that one when it dials.
+static struct status_side peers_side(const struct pair *pair, const struct status_side *heard)
+{
+	const struct pair_successor *successor = &pair->successor;
+
+	if (!pair->files.state.fenced)
+		return *heard;
+	if (!successor->born)
+		return (struct status_side){.bytes = UNKNOWN, .promoted = heard->promoted};
+	return (struct status_side){(int64_t)successor->bytes, successor->since, successor->born};
+}
+
+static const char *when(int64_t wall, const char *otherwise, char text[WALL_TEXT_MAX])
+{
+	if (wall <= 0)
+		return otherwise;
+	wall_text(wall, text);
+	return text;
+}
+
+void pair_log_sides(const struct pair *pair)
+{
+	struct source_status status;
+	struct status_side peer;
+	char since[WALL_TEXT_MAX], promoted[WALL_TEXT_MAX], peer_since[WALL_TEXT_MAX], peer_promoted[WALL_TEXT_MAX];
+	char peer_bytes[24] = "unknown";
+
+	source_status(pair->source, &status);
+	if (status.state != SOURCE_STATE_SPLIT_BRAIN && status.state != SOURCE_STATE_DIVERGED)
+		return;
+	peer = (struct status_side){(int64_t)status.peer_bytes, status.peer_since, status.peer_born};
+	peer = peers_side(pair, &peer);
+	if (peer.bytes != UNKNOWN)
+		snprintf(peer_bytes, sizeof(peer_bytes), "%" PRId64, peer.bytes);
+	log_event(LOG_LEVEL_ERROR, status.state == SOURCE_STATE_SPLIT_BRAIN ? "split-brain" : "diverged",
+	          "pair=%s local_bytes=%" PRIu64
+	          " local_since=%s local_promoted=%s peer=%s peer_bytes=%s peer_since=%s peer_promoted=%s",
+	          pair->name, status.bytes_behind, when(status.oldest, "unknown", since),
+	          when(pair->files.state.born, "never", promoted), status.peer, peer_bytes,
+	          when(peer.since, "unknown", peer_since), when(peer.promoted, "never", peer_promoted));
+}
+
 // -- fencing from outside --
 
 struct fencing {
@@ -162,15 +210,20 @@ void pair_fence(struct pair *pair, const struct pair_successor *successor, void 
                 void (*done)(void *user, int error, const struct error *reason))
 {
 	static const struct id generation = {{1}}; // which one does not matter
-	struct source_successor newer = {.lineage = pair->files.state.lineage, .untouched = successor->untouched};
+	struct source_successor newer = {.untouched = successor->untouched};
 	struct fencing *fencing;
 	struct error err;
+	bool news = successor->born != pair->successor.born;
 
 	pair->successor = *successor;
+	if (pair->phase == PAIR_RUNNING && pair->files.state.fenced && news)
+		pair_log_sides(pair);
 	if (pair->phase != PAIR_RUNNING || pair->files.state.fenced) {
 		done(user, pair->files.state.fenced ? 0 : fail(&err, EAGAIN, "pair %s does not run", pair->name), &err);
 		return;
 	}
+	if (!successor->forked)
+		newer.lineage = pair->files.state.lineage;
 	lineage_push(&newer.lineage, &generation, successor->epoch);
 	source_fence(pair->source, &newer, "its peer was promoted and told this node's receiver");
 	fencing = malloc(sizeof(*fencing));
@@ -241,8 +294,7 @@ static void report_fenced(const struct pair *pair, struct pair_status *status)
 	status->reason = "promoted-over";
 	status->diverged = true;
 	status->here = (struct status_side){(int64_t)state->local_bytes, state->local_since, state->born};
-	status->there =
-	        (struct status_side){(int64_t)pair->successor.bytes, pair->successor.since, pair->successor.born};
+	status->there = peers_side(pair, &(struct status_side){0});
 }
 
 void pair_status(struct pair *pair, struct pair_status *status)
@@ -275,7 +327,5 @@ void pair_status(struct pair *pair, struct pair_status *status)
 		}
 	}
 	report_source(&report, loop_clock(pair->agent->loop), &pair->watch, status);
-	if (pair->files.state.fenced && pair->successor.born) // newer than what the engine heard
-		status->there = (struct status_side){(int64_t)pair->successor.bytes, pair->successor.since,
-		                                     pair->successor.born};
+	status->there = peers_side(pair, &status->there);
 }

@@ -13,6 +13,7 @@
 #define SILENCE_MAX (5 * NSEC_PER_SEC)
 #define REDIAL_MIN (200 * NSEC_PER_MSEC)
 #define REDIAL_MAX (10 * NSEC_PER_SEC)
+#define REDIAL_APART (2 * NSEC_PER_SEC) // an administrator decides there, and waits for it to be seen here
 
 // A message without content.
 struct note {
@@ -60,8 +61,10 @@ static void redial_later(struct source *source)
 
 	for (unsigned i = 0; i < source->attempts && delay < REDIAL_MAX; i++)
 		delay *= 2;
-	if (delay > REDIAL_MAX || source->verdict != SOURCE_STATE_REPLICATING)
+	if (delay > REDIAL_MAX)
 		delay = REDIAL_MAX;
+	if (source->verdict != SOURCE_STATE_REPLICATING)
+		delay = REDIAL_APART;
 	source->attempts++;
 	// Jitter: many pairs lose the same link at once.
 	delay = delay / 2 + source->config.random(source->config.user) % delay;

@@ -210,8 +210,9 @@ static void view_divergence(FILE *out, json_t *pair)
 	fprintf(out, "diverged\n");
 	view_side(out, "here", json_object_get(divergence, "here"));
 	view_side(out, "peer", json_object_get(divergence, "peer"));
-	fprintf(out, "  to go on, on the node that is to be overwritten: stead resync %s\n",
-	        text_of(pair, "pair", "PAIR"));
+	fprintf(out, "  to go on, on the node that is to be overwritten: stead resync %s%s\n",
+	        text_of(pair, "pair", "PAIR"),
+	        strcmp(text_of(pair, "state", ""), "split-brain") == 0 ? " --discard-local" : "");
 }
 
 static void view_lag(FILE *out, json_t *pair, bool colour)

@@ -87,8 +87,10 @@ static void answered(void *user, int error, json_t *reply, const struct error *r
 	finish(fence);
 }
 
-void fence_pair(struct receiver *receiver, const char *name, bool known, uint64_t epoch, const struct wire_hello *hello)
+void fence_pair(struct receiver *receiver, const char *name, const struct pair_state *state,
+                const struct wire_hello *hello)
 {
+	const struct ancestor *left = lineage_find(&hello->lineage, &state->lineage.generation);
 	struct fence *fence, *other;
 
 	TAILQ_FOREACH(other, &receiver->fences, entry)
@@ -98,14 +100,14 @@ void fence_pair(struct receiver *receiver, const char *name, bool known, uint64_
 	if (!fence)
 		return; // the peer comes again
 	fence->receiver = receiver;
-	fence->known = known;
+	fence->known = state->fenced;
 	snprintf(fence->name, sizeof(fence->name), "%s", name);
 	TAILQ_INSERT_TAIL(&receiver->fences, fence, entry);
 	if (control_ask_on(receiver->loop, receiver->paths.agent_socket,
-	                   json_pack("{s:s,s:s,s:I,s:b,s:I,s:I,s:I}", "command", CONTROL_PAIR_FENCE, "pair", name,
-	                             "epoch", (json_int_t)epoch, "untouched", hello->untouched, "bytes",
-	                             (json_int_t)hello->local_bytes, "since", (json_int_t)hello->local_since, "born",
-	                             (json_int_t)hello->born),
+	                   json_pack("{s:s,s:s,s:b,s:I,s:b,s:I,s:I,s:I}", "command", CONTROL_PAIR_FENCE, "pair", name,
+	                             "forked", !left, "epoch", (json_int_t)(left ? left->epoch : 0), "untouched",
+	                             hello->untouched, "bytes", (json_int_t)hello->local_bytes, "since",
+	                             (json_int_t)hello->local_since, "born", (json_int_t)hello->born),
 	                   AGENT_MS, fence, answered) < 0) {
 		fence->result = fail(&fence->reason, ENOMEM, "out of memory");
 		finish(fence);

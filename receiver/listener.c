@@ -83,20 +83,25 @@ static void send_body(struct channel *channel, struct refusal_message *refusal, 
 	channel_send(channel, &refusal->message);
 }
 
-void refuse_channel(struct receiver *receiver, struct channel *channel, enum refusal code, const char *pair,
-                    const char *reason)
+static void send_refusal(struct channel *channel, enum refusal code, const char *reason)
 {
 	struct refusal_message *refusal = malloc(sizeof(*refusal));
 	struct wire_refuse body = {.code = code};
 
-	(void)receiver;
-	log_event(LOG_LEVEL_WARNING, "connection-refused", "peer=%s pair=%s reason=%s", channel->peer, pair ? pair : "",
-	          reason);
 	if (refusal) {
 		snprintf(body.reason, sizeof(body.reason), "%s", reason);
 		send_body(channel, refusal, FRAME_REFUSE, wire_put_refuse(refusal->body, &body));
 	}
 	channel_close(channel);
+}
+
+void refuse_channel(struct receiver *receiver, struct channel *channel, enum refusal code, const char *pair,
+                    const char *reason)
+{
+	(void)receiver;
+	log_event(LOG_LEVEL_WARNING, "connection-refused", "peer=%s pair=%s reason=%s", channel->peer, pair ? pair : "",
+	          reason);
+	send_refusal(channel, code, reason);
 }
 
 // -- HELLO --
@@ -122,9 +127,9 @@ static bool find_primary(struct receiver *receiver, const struct id *id, struct 
 	return found;
 }
 
-// A former primary learns from our lineage that it was promoted over.
-static void answer_as_primary(struct receiver *receiver, struct channel *channel, const char *name,
-                              const struct pair_state *state)
+// A former primary learns from our lineage that it was promoted over. It comes
+// again and again; the agents of both nodes log what that means.
+static void answer_as_primary(struct channel *channel, const struct pair_state *state)
 {
 	struct refusal_message *message = calloc(1, sizeof(*message));
 	struct wire_welcome *welcome = calloc(1, sizeof(*welcome));
@@ -151,20 +156,19 @@ static void answer_as_primary(struct receiver *receiver, struct channel *channel
 		free(message);
 	}
 	free(welcome);
-	refuse_channel(receiver, channel, REFUSAL_LINEAGE, name,
-	               "this node is the primary of the pair, not its standby");
+	send_refusal(channel, REFUSAL_LINEAGE, "this node is the primary of the pair, not its standby");
 }
 
-// The peer was promoted over this node: its agent is told.
+// The peer was promoted over this node, or beside it and later: its agent is told.
 static void learn(struct receiver *receiver, const char *name, const struct pair_state *state,
                   const struct wire_hello *hello)
 {
 	struct standing mine = {.role = ROLE_PRIMARY, .lineage = state->lineage, .born = state->born};
 	struct standing peers = wire_standing(hello, true);
-	const struct ancestor *left = lineage_find(&hello->lineage, &state->lineage.generation);
+	enum verdict verdict = lineage_judge(&mine, &peers);
 
-	if (lineage_judge(&mine, &peers) == VERDICT_FENCED)
-		fence_pair(receiver, name, state->fenced, left->epoch, hello);
+	if (verdict == VERDICT_FENCED || (verdict == VERDICT_SPLIT_BRAIN && lineage_gives_way(&mine, &peers)))
+		fence_pair(receiver, name, state, hello);
 }
 
 static void hello(struct receiver *receiver, struct channel *channel, const struct frame *frame)
@@ -205,7 +209,7 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 	if (standby)
 		standby_attach(standby, channel, &hello);
 	else
-		answer_as_primary(receiver, channel, name, &state);
+		answer_as_primary(channel, &state);
 	if (!standby)
 		learn(receiver, name, &state, &hello);
 }

@@ -57,9 +57,9 @@ void refuse_channel(struct receiver *receiver, struct channel *channel, enum ref
 // invite.c: pair-invite.
 void invite(struct receiver *receiver, struct control_call *call, json_t *request);
 
-// fence.c: the pair, of which this node is the primary, was promoted on its
-// peer, which said hello, at an epoch. known: it was known before.
-void fence_pair(struct receiver *receiver, const char *name, bool known, uint64_t epoch,
+// fence.c: the pair, of which this node is the primary in its state, was
+// promoted on its peer, which said hello.
+void fence_pair(struct receiver *receiver, const char *name, const struct pair_state *state,
                 const struct wire_hello *hello);
 
 // promotion.c: the call, NULL when the primary asked for it, is answered when

@@ -257,7 +257,7 @@ proxy_start() {
 	mkfifo "$work/$1.ctl"
 	"$tools/tcp-proxy" 0 "$2" "$work/$1.ctl" >"$work/$1.out" 2>&1 &
 	proxy_pid[$1]=$!
-	wait_for 10 "the proxy to start" grep -q ^listening "$work/$1.out"
+	wait_for 10 "the proxy to start" grep -qs ^listening "$work/$1.out"
 	proxy_port=$(sed -n 's/^listening //p' "$work/$1.out")
 }
 
@@ -289,9 +289,10 @@ volume_make() {
 }
 
 # pair_nodes PAIR PRIMARY STANDBY VOLUME... with the images NODE/VOLUME.img there.
-# link_port: another way to the standby than its own port (a proxy).
+# link_port, back_port: other ways to the standby and to the primary than their own ports (proxies).
 # export_kind: what the volumes are exported as. join_options: more for `pair join`.
 link_port=
+back_port=
 export_kind=socket
 join_options=()
 pair_nodes() {
@@ -306,7 +307,7 @@ pair_nodes() {
 		--listen "${host[$standby]:-127.0.0.1}:${link_port:-${port[$standby]}}" 2>"$work/invite.err") ||
 		fail "pair invite: $(cat "$work/invite.err")"
 	on "$primary" pair join "$token" "${join[@]}" --export "$export_kind" \
-		--listen "${host[$primary]:-127.0.0.1}:${port[$primary]}" \
+		--listen "${host[$primary]:-127.0.0.1}:${back_port:-${port[$primary]}}" \
 		"${join_options[@]}" >"$work/join.out" 2>&1 || fail "pair join: $(cat "$work/join.out")"
 }
 
@@ -377,6 +378,99 @@ same_images() {
 # What a promotion now would show: fails unless the images are one cut.
 check_cut() {
 	"$tools/stamp-check" "$@" || fail "the images are not one cut"
+}
+
+# -- roles --
+
+# The node is the standby, and gets what its peer is written.
+follows() {
+	status_is "$1" '.role == "standby" and .state == "replicating" and .connected and .promotable' true
+}
+
+# The node is the primary, and its peer has everything.
+serves_in_step() {
+	status_is "$1" '.role == "primary" and .state == "replicating" and .connected and .lag_seconds == 0
+		and .bytes_behind == 0 and ([.volumes[].device] | all)' true
+}
+
+# Everything that was acknowledged is in the images of both: settled PRIMARY STANDBY
+settled() {
+	wait_for 60 "$1 to serve, with its peer in step" serves_in_step "$1"
+	wait_for 60 "$2 to follow" follows "$2"
+	wait_for 60 "everything applied on $2" applied "$2"
+}
+
+# A command of stead that must be done; what it printed is in $work/out: order NODE ARGUMENTS...
+order() {
+	on "$@" >"$work/out" 2>&1 || fail "$*: $(cat "$work/out")"
+}
+
+# A command of stead that must be refused: code 1, nothing printed but one line
+# that says this and no more than a line, nothing changed: refused TEXT NODE ARGUMENTS...
+refused() {
+	local text=$1 code
+	shift
+	on "$@" >"$work/out" 2>"$work/err"
+	code=$?
+	[ $code = 1 ] || fail "$*: ended with $code: $(cat "$work/out" "$work/err")"
+	[ ! -s "$work/out" ] && [ "$(wc -l <"$work/err")" = 1 ] || fail "$*: not one line: $(cat "$work/out" "$work/err")"
+	grep -qE "^stead: .*$text" "$work/err" || fail "$*: expected '$text': $(cat "$work/err")"
+}
+
+# The nodes cannot talk, in neither direction; needs the proxies link and back
+# in between (apart_pair).
+cut_off() {
+	proxy link down
+	proxy back down
+}
+
+reunite() {
+	proxy link up
+	proxy back up
+}
+
+# simple_pair whose link can be cut.
+apart_pair() {
+	node_new a
+	node_new b
+	proxy_start link "${port[b]}"
+	link_port=$proxy_port
+	proxy_start back "${port[a]}"
+	back_port=$proxy_port
+	simple_pair "$@"
+}
+
+# Writes to a volume of db, by qemu-io: change NODE VOLUME COMMAND...
+change() {
+	local node=$1 volume=$2 command commands=()
+	shift 2
+	for command; do
+		commands+=(-c "$command")
+	done
+	qemu-io -f raw "${commands[@]}" "$(uri "$node" "$volume")" >"$work/out" 2>&1 ||
+		fail "$volume on $node takes no writes: $(cat "$work/out")"
+}
+
+# The node serves the volume no more, or fails what it is asked.
+takes_no_writes() {
+	qemu-io -f raw -c 'write -P 0x11 0 4k' "$(uri "$1" "$2")" >"$work/out" 2>&1 &&
+		fail "$2 on $1 takes writes"
+	return 0
+}
+
+# Blocks that do not compress, one every STRIDE from FIRST on: write_noise NODE VOLUME COUNT [FIRST [STRIDE]]
+write_noise() {
+	local node=$1 volume=$2 count=$3 first=${4:-0} stride=${5:-1} i
+
+	rm -rf "$work/noise"
+	mkdir "$work/noise"
+	noise $((count * 4096)) | split -b 4096 -a 5 -d - "$work/noise/"
+	for ((i = 0; i < count; i++)); do
+		printf 'write -s %s/noise/%05d %dk 4k\n' "$work" $i $(((first + i * stride) * 4))
+	done | qemu-io -f raw "$(uri "$node" "$volume")" >"$work/out" 2>&1 ||
+		fail "$volume on $node takes no writes: $(tail -n 3 "$work/out")"
+	[ "$(grep -c '^wrote 4096/4096' "$work/out")" = "$count" ] ||
+		fail "not all writes to $volume on $node were done: $(tail -n 3 "$work/out")"
 }
 
 # Changes the configuration of db on a node: config_set NODE KEY VALUE. In
