@@ -22,17 +22,22 @@ struct takeover {
 	char name[NAME_MAX_LENGTH + 1];
 };
 
-static void refuse_call(struct standby *standby, const char *why)
+static void refuse_with(struct standby *standby, const char *text)
 {
 	struct control_call *call = standby->switchover;
-	struct error err;
 
 	clock_cancel(loop_clock(standby->receiver->loop), &standby->switchover_timer);
 	standby->switchover = NULL;
-	if (!call)
-		return;
+	if (call)
+		control_refuse(call, text);
+}
+
+static void refuse_call(struct standby *standby, const char *why)
+{
+	struct error err;
+
 	fail(&err, EPERM, "switch over pair %s: %s", standby->name, why);
-	control_refuse(call, err.text);
+	refuse_with(standby, err.text);
 }
 
 static void switchover_due(struct timer *timer)
@@ -127,7 +132,7 @@ void orders_event(struct standby *standby, enum sink_event event, const char *te
 	if (event == SINK_TAKEOVER)
 		take_over(standby);
 	else if (event == SINK_DECLINED)
-		refuse_call(standby, text);
+		refuse_with(standby, text); // the primary has said what it refuses
 	else if (event == SINK_DISCONNECTED)
 		refuse_call(standby, "the connection to the primary ended");
 }
