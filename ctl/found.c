@@ -23,7 +23,8 @@ static bool has_pair(json_t *pairs, const char *name)
 	return false;
 }
 
-static int add_from_daemon(struct context *context, enum daemon_role daemon, const char *name, struct found *found)
+static int add_from_daemon(struct context *context, enum daemon_role daemon, const char *name, int timeout,
+                           struct found *found)
 {
 	json_t *request = json_pack("{s:s}", "command", CONTROL_STATUS);
 	json_t *reply, *pair;
@@ -32,7 +33,7 @@ static int add_from_daemon(struct context *context, enum daemon_role daemon, con
 
 	if (name)
 		json_object_set_new(request, "pair", json_string(name));
-	code = daemon_ask_if_running(context, daemon, request, ASK_SOON, &reply);
+	code = daemon_ask_if_running(context, daemon, request, timeout, &reply);
 	found->running[daemon] = reply != NULL;
 	json_array_foreach(json_object_get(reply, "pairs"), i, pair)
 	{
@@ -120,15 +121,15 @@ static const char *not_running(const struct found *found)
 	return found->running[DAEMON_RECEIVER] ? "" : " (stead-receiver is not running)";
 }
 
-int found_find(struct context *context, const char *name, struct found *found)
+int found_find(struct context *context, const char *name, int timeout, struct found *found)
 {
 	int code;
 
 	memset(found, 0, sizeof(*found));
 	found->pairs = json_array();
-	code = add_from_daemon(context, DAEMON_AGENT, name, found);
+	code = add_from_daemon(context, DAEMON_AGENT, name, timeout, found);
 	if (!code)
-		code = add_from_daemon(context, DAEMON_RECEIVER, name, found);
+		code = add_from_daemon(context, DAEMON_RECEIVER, name, timeout, found);
 	if (!code)
 		code = add_orphans(context, name, found);
 	if (!code && name && json_array_size(found->pairs) == 0)

@@ -12,8 +12,9 @@ struct found {
 	size_t orphans; // configured, not running
 };
 
-// All pairs, by name, or the one of the name. Exit codes, everything said; the
-// caller lets go of found->pairs in any case.
-int found_find(struct context *context, const char *name, struct found *found);
+// All pairs, by name, or the one of the name. A daemon has timeout ms to
+// answer. Exit codes, everything said; the caller lets go of found->pairs in
+// any case.
+int found_find(struct context *context, const char *name, int timeout, struct found *found);
 
 #endif

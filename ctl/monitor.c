@@ -119,7 +119,7 @@ static int check(struct context *context, int count, char **arguments)
 
 	(void)count;
 	if (!code)
-		code = found_find(context, arguments[0], &found);
+		code = found_find(context, arguments[0], ASK_SOON, &found);
 	if (code) {
 		json_decref(found.pairs);
 		return EXIT_UNKNOWN;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // status
 #include "found.h"
+#include "live.h"
 #include "view.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ static void print_json(json_t *value)
 
 static void print_found(const char *name, struct found *found)
 {
-	bool colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+	bool colour = view_colours();
 
 	if (as_json)
 		print_json(name ? json_array_get(found->pairs, 0) : found->pairs);
@@ -65,7 +66,7 @@ static void say_missing(struct context *context, struct found *found)
 static int show_once(struct context *context, const char *name)
 {
 	struct found found;
-	int code = found_find(context, name, &found);
+	int code = found_find(context, name, ASK_SOON, &found);
 
 	if (!code) {
 		print_found(name, &found);
@@ -78,7 +79,6 @@ static int show_once(struct context *context, const char *name)
 // Until interrupted, which is how it ends well, or until something fails.
 static int show_on_and_on(struct context *context, const char *name)
 {
-	bool clear = isatty(STDOUT_FILENO) && !as_json;
 	struct timespec second = {.tv_sec = 1};
 	sigset_t ends;
 	int code;
@@ -88,8 +88,6 @@ static int show_on_and_on(struct context *context, const char *name)
 	sigaddset(&ends, SIGTERM);
 	sigprocmask(SIG_BLOCK, &ends, NULL);
 	do {
-		if (clear)
-			printf("\033[H\033[J");
 		code = show_once(context, name);
 		if (!code && ferror(stdout))
 			code = EXIT_REFUSED; // nobody reads on
@@ -104,7 +102,11 @@ static int status(struct context *context, int count, char **arguments)
 
 	if (code)
 		return code;
-	return watch ? show_on_and_on(context, name) : show_once(context, name);
+	if (!watch)
+		return show_once(context, name);
+	if (!as_json && isatty(STDOUT_FILENO))
+		return live(context, name);
+	return show_on_and_on(context, name);
 }
 
 static const struct option status_options[] = {
@@ -121,7 +123,8 @@ const struct command command_status = {
                 "Without PAIR a table of all pairs of this node, with PAIR all about one.\n"
                 "\n"
                 "  --json      for scripts, stable: an object, without PAIR an array of them\n"
-                "  --watch     again each second, until ctrl-C; with --json one line each\n"
+                "  --watch     again each second, until ctrl-C: on a terminal with the course of\n"
+                "              the lag; with --json one line each\n"
                 "  --root DIR  the node below DIR (default /)\n"
                 "\n"
                 "LAG is what a disaster now would lose. RPO is ok, at-risk (lag over three\n"

@@ -3,7 +3,9 @@
 #include "ctl.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COLUMNS 80
 #define BAR 16
@@ -63,6 +65,11 @@ const char *view_meaning(const char *reason)
 	const struct word *known = FIND(reasons, reason);
 
 	return known ? known->meaning : NULL;
+}
+
+bool view_colours(void)
+{
+	return isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 }
 
 static const char *text_of(json_t *object, const char *key, const char *otherwise)
@@ -145,6 +152,16 @@ static const char *compact(char *text)
 	return text;
 }
 
+// Late, and on its way to be in step again.
+static void put_catching_up(FILE *out, json_t *pair)
+{
+	json_t *eta = json_object_get(pair, "eta_seconds");
+	char left[CELL_MAX];
+
+	if (strcmp(text_of(pair, "rpo_state", "ok"), "ok") != 0 && json_number_value(eta) > 0)
+		fprintf(out, "  catching up, %s left\n", seconds_cell(eta, left));
+}
+
 static void table_row(FILE *out, json_t *pair, int width, bool colour)
 {
 	char lag[CELL_MAX], age[CELL_MAX], behind[CELL_MAX];
@@ -162,6 +179,8 @@ static void table_row(FILE *out, json_t *pair, int width, bool colour)
 	if (json_is_object(json_object_get(pair, "sync"))) {
 		fprintf(out, "  ");
 		put_progress(out, pair);
+	} else {
+		put_catching_up(out, pair);
 	}
 	if (reason) {
 		fprintf(out, "  ");
@@ -270,6 +289,9 @@ static void view_traffic(FILE *out, json_t *pair)
 		fprintf(out, ", in step");
 	else if (json_is_number(eta) && !json_is_object(json_object_get(pair, "sync")))
 		fprintf(out, ", %s to go", seconds_cell(eta, b));
+	else if (json_is_null(eta) && json_is_true(json_object_get(pair, "connected")) &&
+	         !strcmp(text_of(pair, "role", ""), "primary") && strcmp(text_of(pair, "rpo_state", "ok"), "ok") != 0)
+		fprintf(out, ", not converging at this rate");
 	fprintf(out, "\nrates      %s/s changed", size_cell(json_object_get(pair, "change_bytes_per_second"), a));
 	fprintf(out, ", %s/s shipped, %s on the wire\n", size_cell(json_object_get(pair, "ship_bytes_per_second"), b),
 	        size_cell(json_object_get(pair, "wire_bytes_total"), c));

@@ -11,6 +11,9 @@
 // What a reason code means, in a few words; NULL: it is none.
 const char *view_meaning(const char *reason);
 
+// Whether standard output takes colours.
+bool view_colours(void);
+
 void view_table(FILE *out, json_t *pairs, bool colour);
 void view_pair(FILE *out, json_t *pair, bool colour);
 
