@@ -12,7 +12,7 @@ helps() {
 	fits
 }
 
-commands='pair invite:pair join:pair remove:status:check:promote:demote:switchover:resync:pause:resume:config check'
+commands='pair invite:pair join:pair remove:status:check:promote:demote:switchover:resync:pause:resume:config check:estimate'
 helps "$stead"
 all=$(cat "$work/out")
 IFS=:

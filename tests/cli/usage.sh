@@ -6,7 +6,7 @@
 "$stead" >"$work/out" 2>"$work/err" && fail "no command is taken as one"
 notes "stead: no command; see stead --help"
 
-refused 2 "no command frobnicate in this version; there are pair invite, pair join, pair remove, status, check, promote, demote, switchover, resync, pause, resume, config check" frobnicate
+refused 2 "no command frobnicate in this version; there are pair invite, pair join, pair remove, status, check, promote, demote, switchover, resync, pause, resume, config check, estimate" frobnicate
 for later in verify points drill; do
 	refused 2 "no command $later in this version" "$later"
 done
