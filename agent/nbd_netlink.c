@@ -3,15 +3,21 @@
 
 #include "device_use.h"
 
+#include "common/log.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/nbd-netlink.h>
 #include <netlink/attr.h>
 #include <netlink/genl/ctrl.h>
 #include <netlink/genl/genl.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
+#include <sched.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 // How long requests wait for a process that takes the device up: for as long
 // as anybody may need.
@@ -135,13 +141,10 @@ static void talk_end(struct talk *talk)
 	nl_socket_free(talk->socket);
 }
 
-static int talk_begin(struct talk *talk, struct error *err)
+static int connect_here(struct talk *talk, struct error *err)
 {
-	struct error reason;
 	int result;
 
-	if (device_permission(&reason) < 0)
-		return fail(err, EPERM, "nbd: %s", reason.text);
 	talk->socket = nl_socket_alloc();
 	if (!talk->socket)
 		return fail(err, ENOMEM, "nbd: out of memory");
@@ -151,11 +154,49 @@ static int talk_begin(struct talk *talk, struct error *err)
 		return fail(err, EIO, "nbd: generic netlink: %s", nl_geterror(result));
 	}
 	talk->family = genl_ctrl_resolve(talk->socket, NBD_GENL_FAMILY_NAME);
-	if (talk->family < 0) {
-		talk_end(talk);
-		return fail(err, ENODEV, "nbd: the driver is not there: modprobe nbd (Linux 5.14 or newer)");
+	if (talk->family >= 0)
+		return 0;
+	talk_end(talk);
+	return fail(err, ENODEV, "nbd: the driver is not there: modprobe nbd (Linux 5.14 or newer)");
+}
+
+// The driver listens in the machine's own network namespace only; a socket
+// stays in the one that it was made in, this thread does not.
+static int connect_outside(struct talk *talk, struct error *err)
+{
+	int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int machine = open("/proc/1/ns/net", O_RDONLY | O_CLOEXEC);
+	int result = fail(err, ENODEV, "nbd: the driver is not to be had in this network namespace");
+
+	if (own >= 0 && machine >= 0 && setns(machine, CLONE_NEWNET) == 0) {
+		result = connect_here(talk, err);
+		if (setns(own, CLONE_NEWNET) < 0)
+			log_event(LOG_LEVEL_ERROR, "network-namespace", "reason=%s", strerror(errno));
 	}
-	return 0;
+	if (own >= 0)
+		close(own);
+	if (machine >= 0)
+		close(machine);
+	return result;
+}
+
+static bool in_other_namespace(void)
+{
+	struct stat own, machine;
+
+	return stat("/proc/thread-self/ns/net", &own) == 0 && stat("/proc/1/ns/net", &machine) == 0 &&
+	       own.st_ino != machine.st_ino;
+}
+
+static int talk_begin(struct talk *talk, struct error *err)
+{
+	struct error reason;
+	int result;
+
+	if (device_permission(&reason) < 0)
+		return fail(err, EPERM, "nbd: %s", reason.text);
+	result = connect_here(talk, err);
+	return result == -ENODEV && in_other_namespace() ? connect_outside(talk, err) : result;
 }
 
 // The message is used up. 0 or -errno of the kernel.
