@@ -14,9 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WATCH_NSEC (2 * NSEC_PER_SEC)
+#define BUSY_MSEC 5000
+#define BUSY_RETRY_MSEC 50
 
 const char *pair_name(const struct pair *pair)
 {
@@ -295,12 +298,20 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	}
 }
 
+// A volume is held until the last request of a process that was killed has
+// reached it, and nobody tells when that is.
 static void open_work(struct job *job)
 {
+	static const struct timespec pause = {.tv_nsec = BUSY_RETRY_MSEC * 1000000L};
 	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
 
-	pair->opened = pair_files_open(pair->agent->loop, &pair->agent->paths, pair->name, &pair->agent->boot,
-	                               pair->turn != NULL, &pair->opening, &pair->opening_reason);
+	for (unsigned tries = BUSY_MSEC / BUSY_RETRY_MSEC; tries; tries--) {
+		pair->opened = pair_files_open(pair->agent->loop, &pair->agent->paths, pair->name, &pair->agent->boot,
+		                               pair->turn != NULL, &pair->opening, &pair->opening_reason);
+		if (pair->opened != -EBUSY && pair->opened != -EWOULDBLOCK)
+			return;
+		nanosleep(&pause, NULL);
+	}
 }
 
 static void open_done(struct job *job)
