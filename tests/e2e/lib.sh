@@ -17,7 +17,7 @@ test_name=$(basename "$0" .sh)
 work=
 undo=()
 declare -A port pid proxy_pid agent_options receiver_options
-# Where a node is, when it is not simply this machine: its address, and the command that starts something there.
+# Where a node is, when it is not simply this machine: its address, and what starts NODE.agent or NODE.receiver there.
 declare -A host inside
 
 stead_bin=$build/ctl/stead
@@ -191,7 +191,7 @@ agent_start() {
 
 	rm -f "$work/$node/run/stead/agent.sock"
 	# shellcheck disable=SC2086
-	${inside[$node]:-} ${STEAD_AGENT_WRAPPER:-} "$agent_bin" --root "$work/$node" ${agent_options[$node]:-} \
+	${inside[$node.agent]:-} ${STEAD_AGENT_WRAPPER:-} "$agent_bin" --root "$work/$node" ${agent_options[$node]:-} \
 		>>"$work/$node/agent.log" 2>&1 </dev/null &
 	pid[$node.agent]=$!
 	wait_for 30 "agent of $node to start" daemon_alive_or_ready "$node" agent
@@ -202,7 +202,7 @@ receiver_start() {
 
 	rm -f "$work/$node/run/stead/receiver.sock"
 	# shellcheck disable=SC2086
-	${inside[$node]:-} ${STEAD_RECEIVER_WRAPPER:-} "$receiver_bin" --root "$work/$node" \
+	${inside[$node.receiver]:-} ${STEAD_RECEIVER_WRAPPER:-} "$receiver_bin" --root "$work/$node" \
 		--listen "${host[$node]:-127.0.0.1}:${port[$node]}" \
 		${receiver_options[$node]:-} >>"$work/$node/receiver.log" 2>&1 </dev/null &
 	pid[$node.receiver]=$!

@@ -7,8 +7,10 @@
 #   disks=(NAME=SIZE...)   empty at the first boot
 #   memory=MB, limit=SECONDS (of all boots; a machine that hangs is ended)
 #
-# Inside, node a is in the machine's own network and node b in another one;
-# between them is a link that net_em makes bad. Nodes, waiting and checking are
+# Inside, node a is in the machine's own network and the receiver of node b in
+# another one; between them is a link that net_em makes bad. (The kernel's nbd
+# driver is to be had in the machine's own network only, so the agent of b is
+# there, too: it matters once b is promoted.) Nodes, waiting and checking are
 # those of the end-to-end tests.
 # shellcheck shell=bash disable=SC2034,SC2154,SC1091
 kind=${kind:-nbd}
@@ -43,7 +45,7 @@ net_start() {
 	ip -n b link set to-a up
 	host=([a]=10.1.0.1 [b]=10.1.0.2)
 	port=([a]=7420 [b]=7420)
-	inside=([a]='' [b]='ip netns exec b')
+	inside=([b.receiver]='ip netns exec b')
 }
 
 # The link as it is from now on, in both directions: net_em delay 50ms loss 1%

@@ -117,7 +117,7 @@ command_make() {
 	if [ "$kind" = nbd ]; then
 		command+=(quiet loglevel=4 panic=-1)
 	else
-		command+=(-append "console=ttyS0 quiet loglevel=4 mitigations=off panic=-1 tsc=reliable")
+		command+=(-append "console=ttyS0 quiet loglevel=4 mitigations=off panic=-1")
 	fi
 }
 

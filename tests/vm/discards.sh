@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# discards.sh ublk|nbd: blkdiscard, fstrim and blkdiscard -z reach the standby
+# as extents: they cost next to nothing on the wire, and free the standby's space.
+kind=$1
+disks=(a=320M b=320M)
+. "$(dirname "$0")/lib.sh" "$@"
+
+# What a command costs on the wire until the standby has it: costs LESS-THAN COMMAND...
+costs() {
+	local before limit=$1
+	shift
+	wait_in_step
+	before=$(net_bytes)
+	"$@" || fail "$*"
+	sync
+	wait_in_step
+	same_volumes
+	say "$*: $(($(net_bytes) - before)) bytes on the wire, the standby uses $(space) KiB"
+	(($(net_bytes) - before < limit)) || fail "$* does not travel as extents"
+}
+
+space() {
+	du -k "$work/b/data.img" | cut -f1
+}
+
+fill() {
+	noise $((24 << 20)) | dd of="$1" bs=1M iflag=fullblock conv=notrunc,fsync status=none
+	((PIPESTATUS[1] == 0)) || fail "fill $1"
+}
+
+pair_on "$kind" 64M
+fill "$device"
+wait_in_step
+full=$(space)
+((full >= 24 << 10)) || fail "only $full KiB of the noise are on the standby"
+costs $((1 << 20)) blkdiscard "$device"
+(($(space) < full / 4)) || fail "the standby did not free what was discarded"
+fill "$device"
+costs $((1 << 20)) blkdiscard -z "$device"
+[ "$(tr -d '\0' <"$device" | wc -c)" = 0 ] || fail "the device is not all zero"
+
+mkfs.ext4 -q -E nodiscard "$device" || fail "mkfs"
+mount_at "$device" "$work/mnt"
+fill "$work/mnt/noise"
+sync
+wait_in_step
+full=$(space)
+rm "$work/mnt/noise"
+# Until the journal has that, the space is not free.
+sync -f "$work/mnt"
+costs $((2 << 20)) fstrim -v "$work/mnt"
+(($(space) < full / 2)) || fail "the standby did not free what was trimmed"
+umount "$work/mnt"
+kernel_is_content

@@ -1,0 +1,17 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# fio-verify.sh ublk|nbd: what four jobs write in mixed sizes reads back as it
+# was written, and the standby becomes identical.
+kind=$1
+disks=(a=256M b=256M)
+. "$(dirname "$0")/lib.sh" "$@"
+
+pair_on "$kind" 64M
+fio --name=verify --filename="$device" --direct=1 --ioengine=libaio --iodepth=8 --numjobs=4 --size=16M \
+	--offset_increment=16M --rw=randwrite --bssplit=512/10:4k/40:12k/20:64k/20:1m/10 --bs_unaligned=0 --blockalign=512 \
+	--verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0 --group_reporting --fsync=64 >"$work/out" 2>&1 ||
+	fail "fio: $(cat "$work/out")"
+grep -E 'IOPS|verify' "$work/out"
+kernel_is_content
+wait_in_step
+same_volumes
