@@ -251,7 +251,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	if (result < 0)
 		return result;
 	for (unsigned i = 0; i < config.volume_count; i++)
-		config.volumes[i] = (struct source_volume){files->volumes[i], files->state.volumes[i].bytes};
+		config.volumes[i] = (struct source_volume){pair_disk(pair, i), files->state.volumes[i].bytes};
 	pair->slots = slots_new(files->state_disk, 0, STATE_SLOT_KIND_PAIR);
 	pair->source = source_new(&config);
 	if (!pair->slots || !pair->source)
@@ -314,18 +314,12 @@ static void open_work(struct job *job)
 	}
 }
 
-static void open_done(struct job *job)
+void pair_opened(struct pair *pair, int error, const struct error *reason)
 {
-	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
 	struct error err;
 
-	pair->files = pair->opening;
-	if (pair->opened == -EREMOTE) {
-		fail(&err, EREMOTE, "pair %s: this node is its standby, not its primary", pair->name);
-		pair_answer(pair, -EREMOTE, &err);
-		pair->stop_wanted = true;
-	} else if (pair->opened < 0) {
-		refuse(pair, &pair->opening_reason);
+	if (error < 0) {
+		refuse(pair, reason);
 	} else if (pair->files.state.fenced && !pair->turn && turn_found_fenced(pair)) {
 		return;
 	} else if (pair->files.state.fenced && !pair->turn) {
@@ -342,6 +336,33 @@ static void open_done(struct job *job)
 	if (pair->stop_wanted) {
 		pair->phase = PAIR_STOPPING;
 		pair_shut(pair);
+	}
+}
+
+static void open_done(struct job *job)
+{
+	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
+	struct error err;
+	int result = pair->opened;
+
+	pair->files = pair->opening;
+	if (result == -EREMOTE) {
+		fail(&err, EREMOTE, "pair %s: this node is its standby, not its primary", pair->name);
+		pair_answer(pair, -EREMOTE, &err);
+		pair->stop_wanted = true;
+	}
+	if (result < 0) {
+		err = pair->opening_reason;
+	} else if (pair->files.state.redo && !pair->stop_wanted) {
+		result = pair_redo_start(pair, &err);
+		if (!result)
+			return;
+	}
+	if (result == -EREMOTE) {
+		pair->phase = PAIR_STOPPING;
+		pair_shut(pair);
+	} else {
+		pair_opened(pair, result, &err);
 	}
 }
 

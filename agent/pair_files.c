@@ -5,6 +5,7 @@
 #include "common/pairs.h"
 #include "common/slots.h"
 #include "common/state_file.h"
+#include "receiver/redo.h"
 #include "source.h"
 
 #include <errno.h>
@@ -105,6 +106,25 @@ int pair_files_reserve(const struct paths *paths, const char *pair, const struct
 	return result;
 }
 
+// What the promotion left. The log is made with the first start after it: there
+// is none from a promotion before, see pair_files_become().
+static int open_redo(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
+{
+	static const struct file_disk_options journal_options = {0};
+	const struct file_disk_options redo_options = {.create = true,
+	                                               .preallocate = true,
+	                                               .resize = true,
+	                                               .size = redo_log_bytes(&files->state, REDO_REGION_BLOCKS)};
+	const char *pair = files->config.name;
+	char path[PATHS_MAX];
+
+	files->journal = file_disk_open(loop, path_pair_file(paths, pair, FILE_JOURNAL, path), &journal_options, err);
+	if (!files->journal)
+		return -errno;
+	files->redo = file_disk_open(loop, path_pair_file(paths, pair, FILE_REDO, path), &redo_options, err);
+	return files->redo ? sync_directory(path_pair(paths, pair, path), err) : -errno;
+}
+
 static int open_others(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
 {
 	static const struct file_disk_options state_options = {0};
@@ -119,6 +139,11 @@ static int open_others(struct loop *loop, const struct paths *paths, struct pair
 	result = open_intent(loop, paths, files, err);
 	if (result < 0)
 		return result;
+	if (files->state.redo) {
+		result = open_redo(loop, paths, files, err);
+		if (result < 0)
+			return result;
+	}
 	if (files->config.spill) {
 		files->spill = file_disk_open(loop, path_pair_file(paths, pair, FILE_SPILL, path), &spill_options, err);
 		if (!files->spill)
@@ -139,7 +164,7 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 	if (result < 0)
 		return result;
 	files->lock = result;
-	if (files->state.fenced && !wholly)
+	if (files->state.fenced && !files->state.redo && !wholly)
 		return 0;
 	result = pair_open_volumes(loop, paths, &files->config, &files->state, files->volumes, err);
 	if (!result)
@@ -174,9 +199,11 @@ void pair_files_release(struct pair_files *files, bool clean)
 		file_disk_close(files->volumes[i]);
 	file_disk_close(files->intent);
 	file_disk_close(files->spill);
+	file_disk_close(files->journal);
+	file_disk_close(files->redo);
 	file_disk_close(files->state_disk);
 	files->map = NULL;
-	files->intent = files->spill = files->state_disk = NULL;
+	files->intent = files->spill = files->journal = files->redo = files->state_disk = NULL;
 	memset(files->volumes, 0, sizeof(files->volumes));
 	files->map_fd = -1;
 }
@@ -207,6 +234,8 @@ int pair_files_become(const struct pair_files *files, const struct paths *paths,
 
 	if (!result && state->role == ROLE_STANDBY)
 		result = remove_file(paths, pair, FILE_JOURNAL, err);
+	if (!result)
+		result = remove_file(paths, pair, FILE_REDO, err);
 	if (!result)
 		result = sync_directory(path_pair(paths, pair, path), err);
 	if (!result)

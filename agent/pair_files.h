@@ -19,14 +19,15 @@ struct pair_files {
 	struct disk *volumes[VOLUMES_MAX];
 	struct disk *intent;
 	struct disk *spill; // NULL: none
+	struct disk *journal, *redo; // NULL: nothing is to be redone
 	void *map;
 	size_t map_bytes;
 	int map_fd;
 	bool serve; // the order to serve was left by a promotion
 };
 
-// Blocks. 0 (a fenced pair has only its lock open, unless wholly), -EREMOTE when the state says
-// that this node is not the primary, or -errno with the reason; then nothing is
+// Blocks. 0 (a fenced pair that has nothing to redo has only its lock open,
+// unless wholly), -EREMOTE when the state says that this node is not the primary, or -errno with the reason; then nothing is
 // open, but config and state hold what could be read.
 int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot, bool wholly,
                     struct pair_files *files, struct error *err);

@@ -13,6 +13,7 @@
 #include "common/job.h"
 #include "common/link_thread.h"
 #include "common/slots.h"
+#include "receiver/redo.h"
 
 enum pair_phase {
 	PAIR_OPENING, // a job has the files
@@ -45,6 +46,7 @@ struct pair {
 	struct error opening_reason;
 
 	struct slots *slots;
+	struct redo *redo; // between the engine and its volumes; NULL: nothing is
 	struct source *source;
 	struct link_thread *links; // NULL with no_peer
 	struct no_peer no_peer;
@@ -64,7 +66,7 @@ struct pair {
 
 	struct pair_successor successor; // as last heard
 	unsigned saving; // of the state
-	bool stop_wanted, engine_stopping, engine_stopped, links_stopping, clean;
+	bool stop_wanted, engine_stopping, engine_stopped, links_stopping, redo_stopping, redo_stopped, clean;
 	void (*gone)(void *user);
 	void *gone_user;
 };
@@ -73,6 +75,14 @@ struct pair {
 // Makes files.state durable. The caller's saved() counts pair->saving down.
 void pair_save(struct pair *pair, void *user, void (*saved)(void *user, int error));
 void pair_reopen(struct pair *pair); // refused, with nothing open
+void pair_opened(struct pair *pair, int error, const struct error *reason); // files, and what is to be redone
+
+// pair_redo.c
+int pair_redo_start(struct pair *pair, struct error *err); // ends with pair_opened()
+struct disk *pair_disk(struct pair *pair, unsigned volume); // what the engine sees of it
+bool pair_redoes(const struct pair *pair); // its volumes are not its own yet
+bool pair_redo_busy(struct pair *pair); // stops it; calls pair_shut() when that is done
+void pair_redo_report(const struct pair *pair, struct pair_status *status);
 
 // pair_run.c
 int pair_fenced(const struct pair *pair, struct error *reason); // -EPERM

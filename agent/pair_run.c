@@ -315,6 +315,7 @@ void pair_status(struct pair *pair, struct pair_status *status)
 		} else if (pair->phase == PAIR_FENCED) {
 			report_fenced(pair, status);
 		}
+		pair_redo_report(pair, status);
 		return;
 	}
 	source_status(pair->source, &source);
@@ -328,4 +329,5 @@ void pair_status(struct pair *pair, struct pair_status *status)
 	}
 	report_source(&report, loop_clock(pair->agent->loop), &pair->watch, status);
 	status->there = peers_side(pair, &status->there);
+	pair_redo_report(pair, status);
 }

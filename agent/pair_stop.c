@@ -79,9 +79,13 @@ void pair_shut(struct pair *pair)
 	}
 	if (turn_busy(pair))
 		return;
+	if (pair_redo_busy(pair))
+		return;
 	pair->clean = pair->source != NULL;
 	if (pair->source)
 		source_free(pair->source);
+	redo_free(pair->redo);
+	pair->redo = NULL;
 	if (pair->slots)
 		slots_free(pair->slots);
 	pair->source = NULL;

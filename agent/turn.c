@@ -55,7 +55,7 @@ static int check_idle(const struct pair *pair, struct error *err)
 		return fail(err, EINVAL, "pair %s cannot be used: %s", pair->name, pair->reason.text);
 	if (pair->phase != PAIR_RUNNING && pair->phase != PAIR_FENCED)
 		return fail(err, EAGAIN, "pair %s is starting or stopping; try again", pair->name);
-	if (pair->files.state.redo)
+	if (pair_redoes(pair))
 		return fail(err, EAGAIN, "pair %s still brings its volumes up to date after the promotion; try again",
 		            pair->name);
 	return 0;
@@ -298,7 +298,7 @@ void turn_fenced(struct pair *pair)
 		turn = NULL;
 	}
 	if (!turn && (clean || (pair->files.config.auto_resync && !pair->files.state.split)) &&
-	    !pair->files.state.redo) {
+	    !pair_redoes(pair)) {
 		turn = turn_new(pair, TURN_RETURN, NULL, NULL);
 		if (turn)
 			turn->salvage = true;

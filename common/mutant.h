@@ -43,6 +43,9 @@
 	MUTANT_DO(REWIND_IGNORES_INFLIGHT)                                                                             \
 	MUTANT_DO(COMPARE_BEFORE_APPLIED)                                                                              \
 	MUTANT_DO(TAKEOVER_TOO_EARLY)                                                                                  \
+	MUTANT_DO(REDO_REGION_NOT_LOGGED)                                                                              \
+	MUTANT_DO(REDO_NOT_FLUSHED)                                                                                    \
+	MUTANT_DO(REDO_OLDER_WINS)                                                                                     \
 	/* both */                                                                                                     \
 	MUTANT_DO(FENCE_IGNORED)
 

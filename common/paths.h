@@ -3,7 +3,7 @@
 //
 //   DIR/etc/stead/pairs/PAIR.conf
 //   DIR/var/lib/stead/               the node's own: identity.pem, invitations
-//   DIR/var/lib/stead/pairs/PAIR/    state.slots map intent spill journal lock serve
+//   DIR/var/lib/stead/pairs/PAIR/    state.slots map intent spill journal redo lock serve
 //   DIR/var/lib/stead/salvage/PAIR-TIME/   VOLUME.img VOLUME.extents
 //   DIR/run/stead/                   agent.sock receiver.sock PAIR-NAME.sock PAIR-NAME
 #ifndef STEAD_PATHS_H
@@ -48,6 +48,7 @@ const char *path_export(const struct paths *paths, const char *pair, const char 
 #define FILE_INTENT "intent"
 #define FILE_SPILL "spill"
 #define FILE_JOURNAL "journal"
+#define FILE_REDO "redo"
 #define FILE_LOCK "lock"
 #define FILE_SERVE "serve" // promoted, but no agent was there yet to be told: it is to serve at its start
 

@@ -93,6 +93,14 @@ static json_t *sync_json(const struct pair_status *status)
 	                 number(status->sync_total));
 }
 
+static json_t *redo_json(const struct pair_status *status)
+{
+	if (!status->redoing)
+		return json_null();
+	return json_pack("{s:o,s:o}", "done_bytes", number(status->redo_done), "total_bytes",
+	                 number(status->redo_total));
+}
+
 static json_t *recovery_json(const struct pair_status *status)
 {
 	char time[WALL_TEXT_MAX];
@@ -155,7 +163,7 @@ json_t *status_json(const struct pair_status *status)
 	id_text(&status->generation, generation);
 	return json_pack(
 	        "{s:o,s:o,s:o,s:s,s:o,s:b,s:o,s:o,s:{s:o,s:o,s:o},s:o,s:o,s:o,s:o,s:o,"
-	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 	        "pair", text(status->config->name), "node", text(status->node), "role", text(role_names[status->role]),
 	        "state", status->state, "reason", text(status->reason), "connected", status->connected, "peer",
 	        text(*status->peer ? status->peer : status->config->peer), "generation",
@@ -168,5 +176,6 @@ json_t *status_json(const struct pair_status *status)
 	        "ship_bytes_per_second", number(status->ship_rate), "wire_bytes_total", number(status->wire_bytes),
 	        "eta_seconds", seconds(status->eta), "sync", sync_json(status), "promotable",
 	        status->promotable < 0 ? json_null() : json_boolean(status->promotable), "recovery_point",
-	        recovery_json(status), "volumes", volumes_json(status), "divergence", divergence_json(status));
+	        recovery_json(status), "volumes", volumes_json(status), "divergence", divergence_json(status), "redo",
+	        redo_json(status));
 }

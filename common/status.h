@@ -70,6 +70,8 @@ struct pair_status {
 	int64_t eta; // ns
 	bool syncing;
 	int64_t sync_done, sync_total; // bytes
+	bool redoing; // what its promotion left in the journal
+	int64_t redo_done, redo_total; // bytes
 	int promotable; // 0, 1, or UNKNOWN
 	int64_t recovery_epoch;
 	int64_t recovery_time; // wall clock of the primary, ns

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #define CHECKSUM_AT 16
+#define EXTENTS_AT 16 // in a BLOCKS body
 #define EXTENT_BYTES 16
 #define EXTENT_ZERO UINT32_C(1)
 #define BLOCKS_MAX (VOLUME_BYTES_MAX >> BLOCK_SHIFT) // in a volume
@@ -352,26 +353,25 @@ static uint64_t read_extents(struct reader *reader, struct wire_blocks *blocks, 
 	return content;
 }
 
-int wire_get_blocks(const struct frame *frame, struct wire_blocks *blocks)
+// Reads what comes before the content, of which payload_length is the length.
+static int get_blocks(struct reader *reader, bool compare, uint32_t payload_length, struct wire_blocks *blocks)
 {
-	struct reader reader = body_of(frame, FRAME_BLOCKS, FRAME_COMPARE);
-	bool compare = frame->type == FRAME_COMPARE;
 	uint64_t content;
 
 	memset(blocks, 0, sizeof(*blocks));
-	blocks->volume = read_u32(&reader);
-	blocks->extent_count = read_u32(&reader);
-	blocks->raw_length = read_u32(&reader);
-	blocks->compressed = read_bool(&reader);
-	read_zeroes(&reader, 3);
-	reader_demand(&reader, blocks->volume < VOLUMES_MAX);
-	reader_demand(&reader, blocks->raw_length <= BLOCKS_RAW_MAX);
-	content = read_extents(&reader, blocks, !compare);
-	reader_demand(&reader, content * BLOCK_SIZE == blocks->raw_length);
-	if (reader.bad)
+	blocks->volume = read_u32(reader);
+	blocks->extent_count = read_u32(reader);
+	blocks->raw_length = read_u32(reader);
+	blocks->compressed = read_bool(reader);
+	read_zeroes(reader, 3);
+	reader_demand(reader, blocks->volume < VOLUMES_MAX);
+	reader_demand(reader, blocks->raw_length <= BLOCKS_RAW_MAX);
+	content = read_extents(reader, blocks, !compare);
+	reader_demand(reader, content * BLOCK_SIZE == blocks->raw_length);
+	if (reader->bad)
 		return -EBADMSG;
-	blocks->payload = reader.at;
-	blocks->payload_length = (uint32_t)reader.left;
+	blocks->payload = reader->at;
+	blocks->payload_length = payload_length - EXTENTS_AT - blocks->extent_count * EXTENT_BYTES;
 	if (compare) {
 		if (blocks->compressed || blocks->payload_length != content * BLOCKHASH_BYTES)
 			return -EBADMSG;
@@ -382,6 +382,35 @@ int wire_get_blocks(const struct frame *frame, struct wire_blocks *blocks)
 		return -EBADMSG;
 	}
 	return 0;
+}
+
+int wire_get_blocks(const struct frame *frame, struct wire_blocks *blocks)
+{
+	struct reader reader = body_of(frame, FRAME_BLOCKS, FRAME_COMPARE);
+
+	return get_blocks(&reader, frame->type == FRAME_COMPARE, frame->length, blocks);
+}
+
+int wire_peek_blocks(const uint8_t *bytes, size_t length, struct wire_blocks *blocks)
+{
+	struct reader reader;
+	int64_t payload;
+	uint32_t count;
+	size_t head;
+
+	if (length < FRAME_HEADER_BYTES + EXTENTS_AT)
+		return -EAGAIN;
+	payload = frame_payload_length(bytes, FRAME_PAYLOAD_MAX);
+	count = get_u32(bytes + FRAME_HEADER_BYTES + 4);
+	if (payload < 0 || get_u16(bytes + 4) != FRAME_BLOCKS || count > BLOCKS_EXTENTS_MAX)
+		return -EBADMSG;
+	head = EXTENTS_AT + count * EXTENT_BYTES;
+	if ((uint64_t)payload < head)
+		return -EBADMSG;
+	if (length < FRAME_HEADER_BYTES + head)
+		return -EAGAIN;
+	reader = reader_begin(bytes + FRAME_HEADER_BYTES, head);
+	return get_blocks(&reader, false, (uint32_t)payload, blocks);
 }
 
 int blocks_fit(const struct wire_blocks *blocks, const struct state_volume *volumes, unsigned volume_count)

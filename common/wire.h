@@ -275,6 +275,11 @@ struct standing wire_standing(const struct wire_hello *hello, bool consistent);
 #define BLOCKS_BODY_MAX (16 + BLOCKS_EXTENTS_MAX * 16)
 size_t wire_put_blocks(uint8_t *body, uint32_t volume, const struct extent *extents, uint32_t count);
 
+// The extents of a BLOCKS frame of which only the first length bytes are there:
+// the checksum is not looked at, and the content must not be. 0, -EBADMSG, or
+// -EAGAIN: more is needed, at most FRAME_HEADER_BYTES + BLOCKS_BODY_MAX.
+int wire_peek_blocks(const uint8_t *bytes, size_t length, struct wire_blocks *blocks);
+
 struct extent blocks_extent(const struct wire_blocks *blocks, uint32_t index);
 
 // Whether every extent lies in its volume. 0 or -EBADMSG.

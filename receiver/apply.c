@@ -32,6 +32,7 @@ struct apply {
 	uint32_t offset; // of its next frame
 	bool ended; // no record follows
 	bool loading;
+	bool held;
 	bool stopping;
 	struct timer timer;
 	bool trouble;
@@ -234,23 +235,31 @@ static void settle_epoch(struct apply *apply)
 	apply->events->applied(apply->user, epoch);
 }
 
+static void leave_epoch(struct apply *apply)
+{
+	if (apply->record)
+		journal_release(apply->journal, apply->record);
+	apply->record = NULL;
+	apply->stage = STAGE_NONE;
+}
+
 void apply_advance(struct apply *apply)
 {
 	enum stage before;
 
 	do {
 		before = apply->stage;
-		if (apply->stage == STAGE_NONE && !apply->stopping && volumes_idle(apply->volumes) &&
+		if (apply->stage == STAGE_NONE && !apply->stopping && !apply->held && volumes_idle(apply->volumes) &&
 		    journal_next(apply->journal)) {
 			volumes_forgive(apply->volumes);
 			apply->record = NULL;
 			apply->ended = false;
 			apply->stage = STAGE_WRITING;
 		}
-		if (apply->stage == STAGE_WRITING && apply->stopping) {
-			// the epoch is begun anew at the next start
+		if (apply->stage == STAGE_WRITING && (apply->stopping || apply->held)) {
+			// the epoch is begun anew some time
 			if (volumes_idle(apply->volumes) && !apply->loading)
-				apply->stage = STAGE_NONE;
+				leave_epoch(apply);
 		} else if (apply->stage == STAGE_WRITING) {
 			write_epoch(apply);
 		}
@@ -262,6 +271,14 @@ void apply_advance(struct apply *apply)
 bool apply_done(const struct apply *apply)
 {
 	return apply->stage == STAGE_NONE && !journal_next(apply->journal) && journal_settled(apply->journal);
+}
+
+bool apply_hold(struct apply *apply, bool hold)
+{
+	bool before = apply->held;
+
+	apply->held = hold;
+	return before != hold;
 }
 
 void apply_stop(struct apply *apply)

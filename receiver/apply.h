@@ -36,6 +36,10 @@ void apply_advance(struct apply *apply);
 // Every durable epoch is applied, flushed and forgotten.
 bool apply_done(const struct apply *apply);
 
+// Held, it leaves an epoch that it is writing, to begin it anew when it is
+// released. What was flushed is settled first.
+bool apply_hold(struct apply *apply, bool hold); // whether it is new to it
+
 // Takes no more up. Idle: nothing of it is under way.
 void apply_stop(struct apply *apply);
 bool apply_idle(const struct apply *apply);

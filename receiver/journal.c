@@ -347,6 +347,17 @@ struct journal_record *journal_record(const struct journal *journal, struct jour
 	return after ? after->next : journal->epochs->first;
 }
 
+struct journal_record *journal_all(const struct journal *journal, struct journal_record *after)
+{
+	const struct epoch *epoch = after ? after->epoch->next : journal->epochs;
+
+	if (after && after->next)
+		return after->next;
+	while (epoch && !epoch->first)
+		epoch = epoch->next;
+	return epoch ? epoch->first : NULL;
+}
+
 void journal_applied(struct journal *journal)
 {
 	struct epoch *epoch = journal->epochs;

@@ -53,6 +53,12 @@ void journal_free(struct journal *journal); // idle, or to play a crash
 // there for journal_next(). After an error opened() does not follow.
 int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err);
 
+// Reads a journal whose epochs are to be redone on a node that was promoted at
+// epoch: nothing is added to it any more. What the superblock calls durable was
+// checked when it came, so only the chain of headers is followed there; content
+// is to be checked when it is used. Its records are there for journal_all().
+int journal_open_promoted(struct journal *journal, uint64_t epoch, struct error *err);
+
 // The epoch that is received. -EAGAIN: not yet. -ENOSPC: it cannot fit even
 // into an empty ring. -ENOMEM. After an error other than -EAGAIN the caller
 // drops the epoch.
@@ -77,6 +83,9 @@ const struct commit *journal_next(const struct journal *journal);
 // Its records, in their order; NULL: the first; and NULL after the last.
 struct journal_record *journal_record(const struct journal *journal, struct journal_record *after);
 
+// The records of all durable epochs, in their order.
+struct journal_record *journal_all(const struct journal *journal, struct journal_record *after);
+
 // Its frames; valid until journal_release(). NULL: call journal_load() and wait
 // for done(); -ENOMEM: done() does not follow.
 const uint8_t *journal_frames(struct journal_record *record, uint32_t *length);
@@ -84,8 +93,9 @@ int journal_load(struct journal *journal, struct journal_record *record, void *u
                  void (*done)(void *user, int error, const struct error *err));
 void journal_release(struct journal *journal, struct journal_record *record);
 
-// Where a record is, for messages.
+// Where a record is, and where on the disk its frames are.
 uint64_t journal_offset(const struct journal *journal, const struct journal_record *record);
+uint64_t journal_frames_offset(const struct journal *journal, const struct journal_record *record, uint32_t *length);
 
 // That epoch is in the volumes, and they are flushed: it is forgotten.
 void journal_applied(struct journal *journal);

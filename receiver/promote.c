@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The standby becomes the primary: everything durable is applied, then a new
-// generation is made, durably.
+// The standby becomes the primary: a new generation is made, durably. What is
+// durable and not applied yet stays in the journal, for the primary to redo
+// while it serves.
 #include "sink_impl.h"
 
 #include "common/mutant.h"
@@ -24,6 +25,8 @@ static void finish(struct sink *sink, int error, const struct error *err)
 			promotion->reason = *err;
 	}
 	sink->promoting = false;
+	if (error)
+		apply_hold(sink->apply, false);
 	sink_soon(sink);
 }
 
@@ -122,10 +125,15 @@ static bool ready(struct sink *sink)
 		return false;
 	if (MUTANT(PROMOTED_BEFORE_APPLIED))
 		return true;
-	if (!apply_done(sink->apply))
+	// A journal that cannot be written is no reason not to serve, but its
+	// superblock may not say how far it reaches.
+	if (apply_hold(sink->apply, !journal_trouble(sink->journal)))
+		sink->again = true;
+	if (journal_trouble(sink->journal))
+		return apply_done(sink->apply);
+	if (!apply_idle(sink->apply))
 		return false;
-	// an empty journal leaves no doubt later; one that cannot be written is no reason not to serve
-	return journal_drained(sink->journal) || journal_trouble(sink->journal);
+	return journal_next(sink->journal) ? journal_saved(sink->journal) : journal_drained(sink->journal);
 }
 
 void promote_advance(struct sink *sink)
@@ -154,6 +162,7 @@ void promote_advance(struct sink *sink)
 	sink->next.untouched = true;
 	sink->next.fenced = sink->next.split = sink->next.returned = sink->next.yields = false;
 	sink->next.base_epoch = 0;
+	sink->next.redo = journal_next(sink->journal) && !MUTANT(PROMOTED_BEFORE_APPLIED);
 	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal));
 	sink->next.promoted_epoch = journal_durable(sink->journal);
 	sink->next.promoted_point = sink->recovery_point;

@@ -13,11 +13,14 @@
 #include <string.h>
 
 #define RING_MIN (UINT64_C(64) << 10)
+#define HEADERS_WINDOW (UINT64_C(16) << 10) // read at once where only headers are looked at
 
 struct recovery {
 	struct journal *journal;
 	bool fresh;
 	uint64_t base; // of a new journal
+	bool promoted; // to be redone, up to this epoch
+	uint64_t epoch;
 	struct superblock superblock;
 	struct disk_io io;
 	uint8_t *window; // what was read last
@@ -199,6 +202,17 @@ static void chain_ended(struct recovery *recovery)
 		give_up(recovery, &err);
 		return;
 	}
+	if (recovery->promoted && recovery->last != recovery->epoch) {
+		fail(&err, EILSEQ,
+		     "journal is damaged: record %" PRIu64 " at offset %" PRIu64 ": %s: it ends with epoch %" PRIu64
+		     ", must hold those up to %" PRIu64,
+		     recovery->at.sequence, ring_offset(journal, recovery->at.position), recovery->broken,
+		     recovery->last, recovery->epoch);
+		give_up(recovery, &err);
+		return;
+	}
+	if (recovery->promoted)
+		journal->generation = superblock->generation; // of a former life of this node, whichever
 	journal->durable_sequence = journal->head.sequence;
 	if (!id_equal(&superblock->generation, &journal->generation) && !adopted(journal)) {
 		if (!journal->epochs) {
@@ -243,14 +257,20 @@ static bool take_frames(struct recovery *recovery, const uint8_t *at, uint32_t l
 	return true;
 }
 
+// Whether the record was checked when it came, by what the superblock says.
+static bool vouched(const struct recovery *recovery)
+{
+	return recovery->promoted && recovery->at.sequence < recovery->superblock.durable_sequence;
+}
+
 static bool commit_fits(const struct recovery *recovery, const struct commit *commit)
 {
 	const struct epoch *epoch = recovery->partial;
 
 	return commit->epoch == epoch->commit.epoch && commit->epoch > recovery->last &&
 	       commit->base == recovery->last && commit->first_sequence == epoch->begin.sequence &&
-	       commit->records == recovery->at.sequence - epoch->begin.sequence && commit->frames == recovery->frames &&
-	       commit->digest == recovery->digest;
+	       commit->records == recovery->at.sequence - epoch->begin.sequence &&
+	       (vouched(recovery) || (commit->frames == recovery->frames && commit->digest == recovery->digest));
 }
 
 // One record whose header and payload are sound. False: the chain ends before
@@ -273,7 +293,8 @@ static bool take_record(struct recovery *recovery, const struct record_header *h
 	if (header->epoch != recovery->partial->commit.epoch)
 		return broken(recovery, "epoch changes without a commit");
 	if (header->type == RECORD_DATA) {
-		if (!take_frames(recovery, payload, header->payload) && !MUTANT(JOURNAL_CHECKSUM_IGNORED))
+		if (!vouched(recovery) && !take_frames(recovery, payload, header->payload) &&
+		    !MUTANT(JOURNAL_CHECKSUM_IGNORED))
 			return broken(recovery, "a frame in it does not check");
 		if (!record_add(recovery->partial, &recovery->at, header->payload))
 			return no_memory(recovery);
@@ -312,12 +333,12 @@ static void window_read(struct disk_io *io, int error)
 static const uint8_t *look(struct recovery *recovery, uint64_t length)
 {
 	uint64_t position = recovery->at.position, left = ring_left(recovery->journal, position);
+	uint64_t window = vouched(recovery) ? HEADERS_WINDOW : RECORD_MAX;
 
 	if (position >= recovery->window_at && position + length <= recovery->window_at + recovery->window_length)
 		return recovery->window + (position - recovery->window_at);
 	recovery->window_at = position;
-	read_window(recovery, ring_offset(recovery->journal, position), left < RECORD_MAX ? left : RECORD_MAX,
-	            window_read);
+	read_window(recovery, ring_offset(recovery->journal, position), left < window ? left : window, window_read);
 	return NULL;
 }
 
@@ -351,7 +372,12 @@ static void scan(struct recovery *recovery)
 		struct record_header header;
 		struct place next;
 		const uint8_t *bytes;
+		bool known;
 
+		if (recovery->promoted && recovery->last == recovery->epoch && !recovery->partial) {
+			broken(recovery, "nothing follows it");
+			break;
+		}
 		if (recovery->at.position - journal->tail.position >= journal->ring_bytes) {
 			broken(recovery, "the ring is full");
 			break;
@@ -361,10 +387,12 @@ static void scan(struct recovery *recovery)
 			return;
 		if (!header_fits(recovery, bytes, &header, &next))
 			break;
-		bytes = look(recovery, header.type == RECORD_PAD ? RECORD_ALIGN : record_bytes(header.payload));
+		known = header.type == RECORD_DATA && vouched(recovery);
+		bytes = look(recovery,
+		             known || header.type == RECORD_PAD ? RECORD_ALIGN : record_bytes(header.payload));
 		if (!bytes)
 			return;
-		if (header.checksum != record_checksum(bytes + RECORD_HEADER_BYTES, header.payload) &&
+		if (!known && header.checksum != record_checksum(bytes + RECORD_HEADER_BYTES, header.payload) &&
 		    !MUTANT(JOURNAL_CHECKSUM_IGNORED)) {
 			broken(recovery, "payload does not match its checksum");
 			break;
@@ -472,25 +500,39 @@ static void superblocks_read(struct disk_io *io, int error)
 	choose(recovery);
 }
 
-int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err)
+static int begin(struct journal *journal, const struct recovery *what, struct error *err)
 {
 	struct recovery *recovery;
 
 	if (journal->disk->size < RING_OFFSET + RING_MIN)
 		return fail(err, EINVAL, "journal has %" PRIu64 " bytes, must have at least %" PRIu64,
 		            journal->disk->size, RING_OFFSET + RING_MIN);
-	recovery = calloc(1, sizeof(*recovery));
-	if (recovery)
+	recovery = malloc(sizeof(*recovery));
+	if (recovery) {
+		*recovery = *what;
 		recovery->window = aligned_alloc(RECORD_ALIGN, RECORD_MAX);
+	}
 	if (!recovery || !recovery->window) {
 		recovery_free(recovery);
 		return fail(err, ENOMEM, "no memory to read the journal");
 	}
 	recovery->journal = journal;
-	recovery->fresh = fresh;
-	recovery->base = base;
 	journal->recovery = recovery;
-	journal->generation = *generation;
 	read_window(recovery, 0, RING_OFFSET, superblocks_read);
 	return 0;
+}
+
+int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err)
+{
+	const struct recovery what = {.fresh = fresh, .base = base};
+
+	journal->generation = *generation;
+	return begin(journal, &what, err);
+}
+
+int journal_open_promoted(struct journal *journal, uint64_t epoch, struct error *err)
+{
+	const struct recovery what = {.promoted = true, .epoch = epoch};
+
+	return begin(journal, &what, err);
 }

@@ -293,3 +293,9 @@ uint64_t journal_offset(const struct journal *journal, const struct journal_reco
 {
 	return ring_offset(journal, record->position);
 }
+
+uint64_t journal_frames_offset(const struct journal *journal, const struct journal_record *record, uint32_t *length)
+{
+	*length = record->payload;
+	return ring_offset(journal, record->position) + RECORD_HEADER_BYTES;
+}

@@ -91,7 +91,8 @@ void sink_attach(struct sink *sink, struct channel *channel, const struct wire_h
 // is not set), or the error of the disk. With force a connection is closed
 // first. Afterwards the sink accepts no epochs any more, answers a HELLO with
 // its newer lineage, and is to be stopped. The lineage is pushed with the last
-// durable epoch; everything durable is applied and flushed before.
+// durable epoch. The state's redo says that durable epochs are not in the
+// volumes yet: these must not be used then but through redo.h.
 void sink_promote(struct sink *sink, bool force, void *user,
                   void (*done)(void *user, int error, const struct error *reason));
 

@@ -33,6 +33,7 @@ forget() {
 # The standby is taken over while the writers still write to the primary.
 promote_standby() {
 	on b promote db --force >"$work/promote.out" || fail "promote: $(cat "$work/promote.out")"
+	wait_for 60 "everything to be redone" redone b
 	check_cut "$work/stamps" "$work/b/data.img" "$work/b/wal.img"
 	# Served at once by the node's own agent.
 	nbdinfo --size "$(uri b data)" >/dev/null || fail "the promoted volume is not exported"

@@ -81,6 +81,9 @@ for ((number = 1; number <= flips; number++)); do
 		# What was acknowledged as durable must not be dropped in silence.
 		epoch=$(sed -n 's/^Recovery point: epoch \([0-9]*\) .*/\1/p' "$work/out")
 		((epoch > durable)) || fail "epoch $durable was durable, promoted was $epoch"
+		agent_start b
+		wait_for 60 "everything to be redone" redone b
+		daemon_kill b agent
 		check_cut "$work/stamps" "$work/b/data.img" "$work/b/wal.img" >"$work/cut"
 		say "flip $number: ${file##*/} at $at: promoted at $epoch, $(cat "$work/cut")"
 	else

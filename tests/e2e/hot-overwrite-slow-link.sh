@@ -26,5 +26,6 @@ for ((point = 1; point <= 4; point++)); do
 done
 status_is b .promotable true || fail "not promotable"
 on b promote db --force >"$work/out" || fail "promote: $(cat "$work/out")"
+wait_for 60 "everything to be redone" redone b
 check_cut "$work/stamps" "$work/b/data.img" "$work/b/wal.img"
 no_reports

@@ -367,6 +367,11 @@ wait_in_step() {
 	wait_for 60 "everything applied on the standby" applied b
 }
 
+# What the promotion of a node left in its journal is in its volumes.
+redone() {
+	status_is "$1" '.role == "primary" and .redo == null' true
+}
+
 same_images() {
 	local volume
 

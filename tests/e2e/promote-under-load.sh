@@ -19,6 +19,7 @@ status_is b .role standby || fail "a refused promotion changed the role"
 
 on b promote db --force >"$work/out" 2>&1 || fail "promote --force: $(cat "$work/out")"
 say "$(cat "$work/out")"
+wait_for 60 "everything to be redone" redone b
 cp --sparse=always "$work/b/data.img" "$work/data.cut"
 cp --sparse=always "$work/b/wal.img" "$work/wal.cut"
 check_cut "$work/stamps" "$work/data.cut" "$work/wal.cut"

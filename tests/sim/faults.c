@@ -182,6 +182,13 @@ static void run_ambush(struct event *event)
 		crash(sim, 1, rng_chance(&sim->rng, 1, 2) ? LOSS_POWER : LOSS_PROCESS);
 }
 
+// What the application wrote before a crash must stay as it is.
+void faults_redoing(struct simulation *sim)
+{
+	if (!sim->healing && !sim->ambush.slot && rng_chance(&sim->rng, 2, 3))
+		scheduler_add(&sim->scheduler, &sim->ambush, rng_scale(&sim->rng, MSEC, 200 * MSEC));
+}
+
 static void run_blink(struct event *event)
 {
 	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, blink));
@@ -196,7 +203,9 @@ static void run_outage(struct event *event)
 
 	if (sim->healing)
 		return;
-	if (sim->plan.theme == THEME_PRIMARY_POWER) {
+	if (sim->plan.theme == THEME_BACKLOG) {
+		node_promote(&sim->nodes[1], true);
+	} else if (sim->plan.theme == THEME_PRIMARY_POWER) {
 		happen(sim, FAULT_POWER_PRIMARY);
 		node_start_later(&sim->nodes[0], rng_scale(&sim->rng, MSEC, 200 * MSEC));
 	} else {
@@ -216,6 +225,8 @@ void faults_sent(struct simulation *sim, enum frame_type type)
 		return;
 	if (sim->plan.theme == THEME_GIVING_UP && type == FRAME_BLOCKS && !sim->blink.slot && rng_chance(rng, 1, 4))
 		scheduler_add(&sim->scheduler, &sim->blink, rng_scale(rng, 10 * USEC, 30 * MSEC));
+	if (sim->plan.theme == THEME_BACKLOG && type == FRAME_DURABLE && !sim->outage.slot && rng_chance(rng, 1, 4))
+		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, USEC, 20 * MSEC));
 	if (sim->plan.theme == THEME_PRIMARY_POWER && (type == FRAME_END || type == FRAME_DURABLE) &&
 	    !sim->outage.slot && rng_chance(rng, 1, 12))
 		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, USEC, 20 * MSEC));

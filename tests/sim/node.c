@@ -4,6 +4,8 @@
 #include "common/slots.h"
 #include "listener.h"
 #include "memory.h"
+#include "receiver/redo.h"
+#include "redone.h"
 #include "simulation.h"
 
 #include <errno.h>
@@ -117,6 +119,8 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 			violate(sim, "G5: node %u serves again after it was fenced", node->index);
 		node->serving = true;
 		workload_start(&node->workload);
+		if (node->redoing)
+			faults_redoing(sim);
 		break;
 	case SOURCE_FENCED:
 		node->fenced = true;
@@ -197,7 +201,7 @@ static void sink_event(void *user, enum sink_event event, uint64_t epoch, const 
 	}
 }
 
-static int read_state(struct node *node)
+int node_read_state(const struct node *node, struct pair_state *state)
 {
 	uint8_t *area = resize(NULL, SLOTS_BYTES);
 	const void *payload;
@@ -209,7 +213,7 @@ static int read_state(struct node *node)
 	sim_disk_read(&node->state_disk, 0, area, SLOTS_BYTES);
 	rc = slots_pick(area, STATE_SLOT_KIND, &payload, &length, &damaged);
 	if (!rc)
-		rc = state_decode(payload, length, &node->state, &err);
+		rc = state_decode(payload, length, state, &err);
 	free(area);
 	return rc;
 }
@@ -239,7 +243,7 @@ static void start_source(struct node *node)
 
 	node->state.paused = node->paused;
 	for (unsigned v = 0; v < plan->volume_count; v++) {
-		config.volumes[v].disk = &node->volumes[v].disk;
+		config.volumes[v].disk = node->redo ? redo_disk(node->redo, v) : &node->volumes[v].disk;
 		config.volumes[v].bytes = plan->volume_bytes[v];
 	}
 	// The daemon begins with a new file then; the engine copes without.
@@ -251,6 +255,74 @@ static void start_source(struct node *node)
 		abort();
 	sync_first_page(node);
 	source_start(node->source);
+}
+
+static void stopped(void *user);
+
+static void redo_opened(void *user, int error, const struct error *err)
+{
+	struct node *node = user;
+
+	if (!error) {
+		start_source(node);
+		return;
+	}
+	if (!node->sim->errors)
+		violate(node->sim, "G10: node %u cannot redo: %s", node->index, err->text);
+	node->stopping = true;
+	redo_stop(node->redo, stopped, node);
+}
+
+static void redo_saved(void *user, int error)
+{
+	struct node *node = user;
+
+	if (error || !node->redo)
+		return;
+	trace(node->sim, "node %u has redone everything", node->index);
+	redo_release(node->redo);
+	node->redoing = false;
+}
+
+// As the daemon does when it is told.
+static void redo_done(void *user)
+{
+	struct node *node = user;
+	uint8_t encoded[STATE_ENCODED_MAX];
+
+	node->state.redo = false;
+	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, redo_saved);
+}
+
+static void redo_trouble(void *user, const struct error *err)
+{
+	struct node *node = user;
+
+	if (!node->sim->errors)
+		violate(node->sim, "G10: node %u: %s", node->index, err->text);
+}
+
+static void start_redo(struct node *node)
+{
+	static const struct redo_events events = {redo_opened, redo_done, redo_trouble};
+	const struct plan *plan = &node->sim->plan;
+	struct redo_config config = {
+	        .clock = &node->clock.clock,
+	        .journal = &node->journal.disk,
+	        .log = &node->redo_log.disk,
+	        .volume_count = plan->volume_count,
+	        .state = &node->state,
+	        .region_blocks = plan->region_blocks,
+	        .events = &events,
+	        .user = node,
+	};
+
+	for (unsigned v = 0; v < plan->volume_count; v++)
+		config.volumes[v] = &node->volumes[v].disk;
+	node->redo = redo_new(&config);
+	if (!node->redo)
+		abort();
+	redo_start(node->redo);
 }
 
 static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
@@ -268,7 +340,11 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	if (node->index != 0 && !sim->promoted)
 		node_promoted(node);
 	node->fenced = node->fence_durable = node->state.fenced;
-	start_source(node);
+	node->redoing = node->state.redo;
+	if (node->redoing)
+		start_redo(node);
+	else
+		start_source(node);
 }
 
 // What was read may not be durable before it was loaded: nothing may come of
@@ -310,7 +386,7 @@ void node_start(struct node *node)
 	scheduler_remove(&sim->scheduler, &node->start);
 	if (node_running(node))
 		return;
-	if (read_state(node)) {
+	if (node_read_state(node, &node->state)) {
 		violate(sim, "G10: the state of node %u cannot be read", node->index);
 		return;
 	}
@@ -345,6 +421,7 @@ static void each_disk(struct node *node, enum sim_loss loss)
 	sim_disk_crash(&node->journal, loss);
 	sim_disk_crash(&node->spill, loss);
 	sim_disk_crash(&node->intent, loss);
+	sim_disk_crash(&node->redo_log, loss);
 }
 
 // The primary's engine takes its messages with it, the standby's leaves them to
@@ -353,6 +430,8 @@ static void forget_engine(struct node *node, struct message *orphans)
 {
 	if (node->source)
 		source_free(node->source);
+	redo_free(node->redo);
+	node->redo = NULL;
 	if (node->sink) {
 		sink_free(node->sink);
 		while (orphans) {
@@ -380,10 +459,13 @@ static void forget_engine(struct node *node, struct message *orphans)
 static void check_after_power_loss(struct node *node)
 {
 	struct simulation *sim = node->sim;
+	struct redone *redone = redone_new(node);
 	char why[512];
 
-	if (!model_check_power_loss(model_of(node), node->volume_list, why, sizeof(why)))
+	if (!model_check_power_loss(model_of(node), redone_volumes(redone), why, sizeof(why)))
 		violate(sim, "durability of node %u: %s", node->index, why);
+	model_rebase(model_of(node), redone_volumes(redone));
+	redone_free(redone);
 }
 
 void node_crash(struct node *node, enum sim_loss loss)
@@ -408,7 +490,6 @@ void node_crash(struct node *node, enum sim_loss loss)
 	if (primary) {
 		node->power_failures++;
 		check_after_power_loss(node);
-		model_rebase(model_of(node), node->volume_list);
 		model_of(node)->lag_from = model_of(node)->write_count;
 	}
 }
@@ -417,11 +498,13 @@ void node_crash(struct node *node, enum sim_loss loss)
 static void check_after_clean_stop(struct node *node)
 {
 	struct simulation *sim = node->sim;
+	struct redone *redone = redone_new(node);
 	char why[512];
 
-	if (!sim->errors && !model_check_now(model_of(node), node->volume_list, why, sizeof(why)))
+	if (!sim->errors && !model_check_now(model_of(node), redone_volumes(redone), why, sizeof(why)))
 		violate(sim, "durability of node %u after a clean stop: %s", node->index, why);
-	model_rebase(model_of(node), node->volume_list);
+	model_rebase(model_of(node), redone_volumes(redone));
+	redone_free(redone);
 }
 
 static void after_stop(struct node *node)
@@ -466,6 +549,16 @@ static void stopped(void *user)
 	scheduler_add(&node->sim->scheduler, &node->finish, 0);
 }
 
+static void source_stopped(void *user)
+{
+	struct node *node = user;
+
+	if (node->redo)
+		redo_stop(node->redo, stopped, node);
+	else
+		stopped(node);
+}
+
 static void run_finish(struct event *event)
 {
 	after_stop((struct node *)((char *)event - offsetof(struct node, finish)));
@@ -480,7 +573,7 @@ void node_restart(struct node *node, bool power_off)
 	node->power_off = power_off;
 	workload_stop(&node->workload);
 	if (node->source)
-		source_stop(node->source, stopped, node);
+		source_stop(node->source, source_stopped, node);
 	else
 		sink_stop(node->sink, stopped, node);
 }
@@ -523,11 +616,13 @@ void node_promote(struct node *node, bool force)
 void node_promoted(struct node *node)
 {
 	struct simulation *sim = node->sim;
+	struct redone *redone = redone_new(node);
 
 	sim->promoted = true;
 	trace(sim, "node %u is primary from epoch %" PRIu64 " on", node->index, node->state.promoted_epoch);
-	check_promoted(sim, node->volume_list, &node->state);
-	model_rebase(&sim->models[node->index], node->volume_list);
+	check_promoted(sim, redone_volumes(redone), &node->state);
+	model_rebase(&sim->models[node->index], redone_volumes(redone));
+	redone_free(redone);
 }
 
 static void watch_disk(const struct sim_disk *disk, const struct disk_io *io, const char *what, int error)
@@ -603,6 +698,15 @@ static void make_state(struct node *node)
 	save_state(node);
 }
 
+static uint64_t redo_log_bytes_of(const struct plan *plan)
+{
+	struct pair_state state = {.volume_count = plan->volume_count};
+
+	for (unsigned v = 0; v < plan->volume_count; v++)
+		state.volumes[v].bytes = plan->volume_bytes[v];
+	return redo_log_bytes(&state, plan->region_blocks);
+}
+
 void node_init(struct node *node, struct simulation *sim, unsigned index)
 {
 	const struct plan *plan = &sim->plan;
@@ -624,7 +728,8 @@ void node_init(struct node *node, struct simulation *sim, unsigned index)
 		init_disk(node, &node->volumes[v], names[v], (plan->volume_bytes[v] + align - 1) / align * align,
 		          align);
 		node->volume_list[v] = &node->volumes[v];
-		if (plan->theme == THEME_GIVING_UP && index == 0) { // so that an epoch comes bit by bit
+		if ((plan->theme == THEME_GIVING_UP && index == 0) || // so that an epoch comes bit by bit
+		    (plan->theme == THEME_BACKLOG && index == 1)) {
 			node->volumes[v].latency_min = MSEC;
 			node->volumes[v].latency_max = rng_scale(&sim->rng, 10 * MSEC, 80 * MSEC);
 		}
@@ -640,6 +745,7 @@ void node_init(struct node *node, struct simulation *sim, unsigned index)
 	init_disk(node, &node->spill, "spill", plan->spill_bytes, 4096);
 	init_disk(node, &node->intent, "intent",
 	          source_intent_bytes(plan->volume_count, plan->volume_bytes, plan->region_blocks), 4096);
+	init_disk(node, &node->redo_log, "redo log", redo_log_bytes_of(plan), 4096);
 	node->map_bytes = (source_map_bytes(plan->volume_count, plan->volume_bytes) + PAGE - 1) / PAGE * PAGE;
 	node->map = aligned_alloc(PAGE, node->map_bytes);
 	if (!node->map)
@@ -667,6 +773,7 @@ void node_done(struct node *node)
 	sim_disk_done(&node->journal);
 	sim_disk_done(&node->spill);
 	sim_disk_done(&node->intent);
+	sim_disk_done(&node->redo_log);
 	sim_clock_done(&node->clock);
 	free(node->map);
 	free(node->map_former);

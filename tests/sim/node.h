@@ -24,7 +24,7 @@ struct node {
 
 	struct sim_disk volumes[MODEL_VOLUMES];
 	struct sim_disk *volume_list[MODEL_VOLUMES];
-	struct sim_disk state_disk, journal, spill, intent;
+	struct sim_disk state_disk, journal, spill, intent, redo_log;
 
 	uint8_t *map, *map_former, *map_synced; // as it is, as it was some time, as it was synced
 	size_t map_bytes;
@@ -35,6 +35,8 @@ struct node {
 	struct pair_state state; // as the daemon read it at its start
 	struct source *source; // at most one of the two
 	struct sink *sink;
+	struct redo *redo; // under a source that was promoted with a backlog
+	bool redoing; // the state says so
 	bool stopping;
 	bool power_off; // when it has stopped
 	struct event start, finish;
@@ -80,6 +82,9 @@ void node_pause(struct node *node, bool pause);
 
 // What a power failure may leave of the map's pages.
 void node_snapshot_map(struct node *node);
+
+// The state as the disk has it. 0 or -errno.
+int node_read_state(const struct node *node, struct pair_state *state);
 
 // Makes a new primary's volumes the truth of its own application.
 void node_promoted(struct node *node);

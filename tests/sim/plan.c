@@ -113,6 +113,18 @@ static void draw_primary_power(struct plan *plan, struct rng *rng)
 	plan->rpo = rng_scale(rng, 20 * MSEC, 200 * MSEC);
 }
 
+// A standby whose volumes are slow is promoted with what it has not applied,
+// and crashes while it redoes that.
+static void draw_backlog(struct plan *plan, struct rng *rng)
+{
+	memset(plan->faults, 0, sizeof(plan->faults));
+	plan->rpo = rng_scale(rng, 20 * MSEC, 200 * MSEC);
+	plan->bandwidth = 0;
+	plan->clients = (unsigned)rng_range(rng, 4, CLIENTS_MAX);
+	plan->think_max = rng_scale(rng, MSEC, 10 * MSEC);
+	plan->requests = rng_range(rng, 300, 800);
+}
+
 static void draw_faults(struct plan *plan, struct rng *rng)
 {
 	static const unsigned often[FAULT_MAX] = {
@@ -148,6 +160,8 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 		draw_giving_up(plan, rng);
 	else if (plan->theme == THEME_PRIMARY_POWER)
 		draw_primary_power(plan, rng);
+	else if (plan->theme == THEME_BACKLOG)
+		draw_backlog(plan, rng);
 	if (rng_chance(rng, 1, 8))
 		plan->faults[FAULT_VOLUME_ERRORS] = 2;
 	if (rng_chance(rng, 1, 8))
@@ -158,8 +172,8 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 void plan_draw(struct plan *plan, struct rng *rng)
 {
 	static const unsigned odds[] = {
-	        [THEME_CALM] = 2,      [THEME_MIXED] = 9,         [THEME_GIVING_UP] = 2,
-	        [THEME_SLOW_SYNC] = 1, [THEME_PRIMARY_POWER] = 2,
+	        [THEME_CALM] = 2,      [THEME_MIXED] = 8,         [THEME_GIVING_UP] = 2,
+	        [THEME_SLOW_SYNC] = 1, [THEME_PRIMARY_POWER] = 2, [THEME_BACKLOG] = 1,
 	};
 	unsigned pick = (unsigned)rng_below(rng, 16);
 

@@ -3,6 +3,7 @@
 // one cut: so a copy of it is promoted, and looked at.
 #include "common/slots.h"
 #include "memory.h"
+#include "redone.h"
 #include "simulation.h"
 
 #include <errno.h>
@@ -18,7 +19,7 @@ struct copy {
 	struct sim_clock clock;
 	struct sim_disk volumes[MODEL_VOLUMES];
 	struct sim_disk *list[MODEL_VOLUMES];
-	struct sim_disk state, journal;
+	struct sim_disk state, journal, log;
 	struct sink *sink;
 	bool opened, failed, finished;
 	int error;
@@ -77,6 +78,7 @@ static void copy_init(struct copy *copy, struct node *node, enum sim_loss loss)
 	}
 	copy_disk(copy, &copy->state, &node->state_disk, loss);
 	copy_disk(copy, &copy->journal, &node->journal, loss);
+	copy_disk(copy, &copy->log, &node->redo_log, loss);
 }
 
 static void copy_done(struct copy *copy, unsigned volume_count)
@@ -85,6 +87,7 @@ static void copy_done(struct copy *copy, unsigned volume_count)
 		sim_disk_done(&copy->volumes[v]);
 	sim_disk_done(&copy->state);
 	sim_disk_done(&copy->journal);
+	sim_disk_done(&copy->log);
 	sim_clock_done(&copy->clock);
 	scheduler_done(&copy->scheduler);
 }
@@ -191,6 +194,19 @@ static bool is_promoted(const struct copy *copy)
 	return copy_state(copy, &state) || state.role == ROLE_PRIMARY;
 }
 
+// What it was promoted to, once everything is redone.
+static void check_copy(struct simulation *sim, struct copy *copy, const struct pair_state *state)
+{
+	struct redo_disks disks = {&copy->clock,   &copy->rng, copy->list,
+	                           &copy->journal, &copy->log, sim->plan.region_blocks};
+	const char *why = redo_to_end(&disks, state);
+
+	if (why)
+		violate(sim, "G10: after the promotion of the standby: %s", why);
+	else
+		check_promoted(sim, copy->list, state);
+}
+
 static void judge(struct simulation *sim, struct copy *copy)
 {
 	const struct node *node = &sim->nodes[1];
@@ -211,7 +227,7 @@ static void judge(struct simulation *sim, struct copy *copy)
 	else if (!copy->error && state.role != ROLE_PRIMARY)
 		violate(sim, "G5: the promotion was not durable");
 	else if (!copy->error)
-		check_promoted(sim, copy->list, &state);
+		check_copy(sim, copy, &state);
 }
 
 static void misuse(struct simulation *sim, struct copy *copy)
@@ -239,7 +255,7 @@ void probe(struct simulation *sim, enum sim_loss loss)
 	if (copy_state(copy, &state)) {
 		violate(sim, "G10: the state of the standby cannot be read");
 	} else if (state.role == ROLE_PRIMARY) {
-		check_promoted(sim, copy->list, &state);
+		check_copy(sim, copy, &state);
 	} else {
 		copy_promote(sim, copy, STEPS_MAX);
 		judge(sim, copy);

@@ -122,12 +122,12 @@ static void check_disks(struct simulation *sim)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		struct node *node = &sim->nodes[i];
-		struct sim_disk *all[MODEL_VOLUMES + 4] = {&node->state_disk, &node->journal, &node->spill,
-		                                           &node->intent};
+		struct sim_disk *all[MODEL_VOLUMES + 5] = {&node->state_disk, &node->journal, &node->spill,
+		                                           &node->intent, &node->redo_log};
 
 		for (unsigned v = 0; v < sim->plan.volume_count; v++)
-			all[4 + v] = &node->volumes[v];
-		for (unsigned d = 0; d < 4 + sim->plan.volume_count; d++)
+			all[5 + v] = &node->volumes[v];
+		for (unsigned d = 0; d < 5 + sim->plan.volume_count; d++)
 			if (all[d]->misused)
 				violate(sim, "disk %u of node %u: %s", d, i, all[d]->misused);
 	}
@@ -234,7 +234,7 @@ static void stuck(struct simulation *sim)
 static bool settled(struct simulation *sim)
 {
 	return sim->nodes[0].source && sim->nodes[0].fenced && sim->nodes[0].fence_durable && sim->nodes[1].source &&
-	       sim->nodes[1].serving;
+	       sim->nodes[1].serving && !sim->nodes[1].redoing;
 }
 
 static bool over(struct simulation *sim)
@@ -293,7 +293,7 @@ static void after_step(struct simulation *sim)
 
 static void trace_plan(struct simulation *sim)
 {
-	static const char *const themes[] = {"calm", "mixed", "giving-up", "slow-sync", "primary-power"};
+	static const char *const themes[] = {"calm", "mixed", "giving-up", "slow-sync", "primary-power", "backlog"};
 	const struct plan *plan = &sim->plan;
 
 	trace(sim,

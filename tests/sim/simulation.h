@@ -38,6 +38,7 @@ enum theme {
 	THEME_GIVING_UP,
 	THEME_SLOW_SYNC,
 	THEME_PRIMARY_POWER,
+	THEME_BACKLOG, // promoted with epochs that are not applied
 };
 
 // What the seed decided before the run begins.
@@ -127,6 +128,7 @@ void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, con
 // faults.c
 void faults_start(struct simulation *sim);
 void faults_heal(struct simulation *sim);
+void faults_redoing(struct simulation *sim); // a node serves before all is redone
 void faults_sent(struct simulation *sim, enum frame_type type); // a frame was sent: some faults wait for that
 
 #endif

@@ -338,6 +338,7 @@ struct world *world_new(uint64_t journal_bytes)
 	world->volumes[1] = memdisk_new(disk_bytes[1], 4096);
 	world->state = memdisk_new(SLOTS_BYTES, 512);
 	world->journal = memdisk_new(journal_bytes, 4096);
+	world->redo_log = memdisk_new(VOLUMES * 2 * 4096, 4096);
 	for (unsigned i = 0; i < VERSIONS; i++)
 		make_content(world, i);
 	memset(world->pair.pair.bytes, 7, 16);
@@ -364,6 +365,8 @@ void world_free(struct world *world)
 	memdisk_free(world->volumes[1]);
 	memdisk_free(world->state);
 	memdisk_free(world->journal);
+	memdisk_free(world->redo_log);
+	redo_free(world->redo);
 	free(world);
 }
 
@@ -404,22 +407,22 @@ static bool step_disk(struct world *world, struct memdisk *disk)
 
 bool world_step(struct world *world)
 {
-	struct memdisk *disks[] = {world->volumes[0], world->volumes[1], world->state, world->journal};
-	unsigned first = world->seed ? (unsigned)(next_random(world) % 8) : 0;
+	struct memdisk *disks[] = {world->volumes[0], world->volumes[1], world->state, world->journal, world->redo_log};
+	unsigned first = world->seed ? (unsigned)(next_random(world) % 9) : 0;
 
-	for (unsigned i = 0; i < 8; i++) {
-		unsigned choice = (first + i) % 8;
+	for (unsigned i = 0; i < 9; i++) {
+		unsigned choice = (first + i) % 9;
 
-		if (choice < 4 && !(world->frozen && choice < VOLUMES) && !(world->stuck && choice == 3) &&
+		if (choice < 5 && !(world->frozen && choice < VOLUMES) && !(world->stuck && choice == 3) &&
 		    step_disk(world, disks[choice]))
 			return true;
 		if (world->crashed)
 			return false;
-		if (choice == 4 && fake_clock_fire(&world->clock))
+		if (choice == 5 && fake_clock_fire(&world->clock))
 			return true;
-		if (choice == 5 && world->channel && carry_one(world->channel))
+		if (choice == 6 && world->channel && carry_one(world->channel))
 			return true;
-		if (choice > 5 && world->channel && deliver_one(world->channel))
+		if (choice > 6 && world->channel && deliver_one(world->channel))
 			return true;
 	}
 	return false;
@@ -460,16 +463,18 @@ void world_stop(struct world *world)
 
 void world_crash(struct world *world, bool power, unsigned seed)
 {
-	struct memdisk *disks[] = {world->volumes[0], world->volumes[1], world->state, world->journal};
+	struct memdisk *disks[] = {world->volumes[0], world->volumes[1], world->state, world->journal, world->redo_log};
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 5; i++) {
 		if (power)
-			memdisk_power_loss(disks[i], seed * 4 + i);
+			memdisk_power_loss(disks[i], seed * 5 + i);
 		else
-			memdisk_crash(disks[i], seed * 4 + i);
+			memdisk_crash(disks[i], seed * 5 + i);
 	}
 	sink_free(world->sink);
 	world->sink = NULL;
+	redo_free(world->redo);
+	world->redo = NULL;
 	channel_free(world->channel);
 	world->channel = NULL;
 	for (unsigned i = 0; i < 16; i++)
@@ -708,7 +713,6 @@ static void on_promoted(void *user, int error, const struct error *reason)
 	struct world *world = user;
 
 	world->promote_over = true;
-	world->promote_exact = is_version(world, world->version_of[world_status(world).durable]);
 	world->promote_error = error;
 	world->promote_reason = *reason;
 }
@@ -720,4 +724,76 @@ void world_promote(struct world *world, bool force)
 	world_run(world);
 	if (!world->crashed)
 		assert_true(world->promote_over);
+}
+
+static void on_redo_opened(void *user, int error, const struct error *err)
+{
+	struct world *world = user;
+
+	world->redo_opened = true;
+	world->redo_error = error;
+	if (error)
+		world->redo_reason = *err;
+}
+
+static void on_redo_done(void *user)
+{
+	((struct world *)user)->redo_done = true;
+}
+
+static void on_redo_trouble(void *user, const struct error *err)
+{
+	struct world *world = user;
+
+	world->redo_troubles++;
+	world->redo_reason = *err;
+}
+
+static void read_promoted(struct world *world)
+{
+	const void *payload;
+	size_t length;
+	bool damaged;
+	struct error err;
+
+	assert_int_equal(slots_pick(world->state->bytes, STATE_SLOT_KIND, &payload, &length, &damaged), 0);
+	assert_int_equal(state_decode(payload, length, &world->promoted, &err), 0);
+	assert_int_equal(world->promoted.role, ROLE_PRIMARY);
+}
+
+void world_redo_start(struct world *world, uint32_t region_blocks)
+{
+	static const struct redo_events events = {on_redo_opened, on_redo_done, on_redo_trouble};
+	struct redo_config config = {
+	        .clock = &world->clock.clock,
+	        .journal = &world->journal->disk,
+	        .log = &world->redo_log->disk,
+	        .volume_count = VOLUMES,
+	        .volumes = {&world->volumes[0]->disk, &world->volumes[1]->disk},
+	        .state = &world->promoted,
+	        .region_blocks = region_blocks,
+	        .events = &events,
+	        .user = world,
+	};
+
+	read_promoted(world);
+	world->redo_opened = world->redo_done = false;
+	world->redo_error = 0;
+	world->redo = need(redo_new(&config));
+	redo_start(world->redo);
+}
+
+void world_redo(struct world *world)
+{
+	world_redo_start(world, 4);
+	world_run(world);
+	assert_true(world->redo_opened);
+	assert_int_equal(world->redo_error, 0);
+	assert_true(world->redo_done);
+	world->stopped = false;
+	redo_stop(world->redo, on_stopped, world);
+	world_run(world);
+	assert_true(world->stopped);
+	redo_free(world->redo);
+	world->redo = NULL;
 }

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/codec.h"
+#include "receiver/redo.h"
 #include "receiver/sink.h"
 
 #define VOLUMES 2
@@ -43,9 +44,15 @@ struct fake_channel {
 
 struct world {
 	struct fake_clock clock;
-	struct memdisk *volumes[VOLUMES], *state, *journal;
+	struct memdisk *volumes[VOLUMES], *state, *journal, *redo_log;
 	uint64_t journal_bytes, memory;
 	struct sink *sink;
+	struct redo *redo;
+	struct pair_state promoted; // that it redoes
+	bool redo_opened, redo_done;
+	int redo_error;
+	struct error redo_reason;
+	unsigned redo_troubles;
 	struct fake_channel *channel;
 	struct pair_state pair;
 	struct id sync;
@@ -82,7 +89,6 @@ struct world {
 
 	bool stopped;
 	bool promote_over;
-	bool promote_exact; // the volumes held the durable epoch at that moment
 	int promote_error;
 	struct error promote_reason;
 };
@@ -103,7 +109,7 @@ bool world_step(struct world *world); // one thing that can happen now; false: n
 bool world_run(struct world *world);
 void world_sleep(struct world *world, uint64_t ns); // time passes
 
-// The sink is gone; with power, what was not flushed may be, too.
+// The sink, or the redo, is gone; with power, what was not flushed may be, too.
 void world_crash(struct world *world, bool power, unsigned seed);
 
 void world_connect(struct world *world); // HELLO
@@ -128,6 +134,11 @@ void send_all(struct world *world, unsigned version);
 // Whether the volumes hold this version.
 bool is_version(const struct world *world, unsigned version);
 void assert_version(struct world *world, unsigned version);
+
+// What a promotion left in the journal is redone, in regions of so many blocks.
+void world_redo_start(struct world *world, uint32_t region_blocks); // opened() comes with world_run()
+void world_redo(struct world *world); // to its end, and frees it
+
 struct sink_status world_status(struct world *world);
 void world_promote(struct world *world, bool force);
 

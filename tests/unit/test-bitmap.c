@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bitmaps and ranges against the simplest thing that could be right.
-#include "common/bitmap.h"
 #include "agent/ranges.h"
+#include "common/bitmap.h"
 
 #include <stdlib.h>
 #include <string.h>

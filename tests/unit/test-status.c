@@ -94,6 +94,7 @@ static void expect_fields(json_t *json)
 	                                  "recovery_point",
 	                                  "volumes",
 	                                  "divergence",
+	                                  "redo",
 	                                  NULL};
 	static const char *const epoch[] = {"open", "durable", "applied", NULL};
 	static const char *const sync[] = {"done_bytes", "total_bytes", NULL};
