@@ -39,6 +39,9 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 // number of pairs configured.
 size_t agent_reload(struct agent *agent);
 
+// Only starts what is not run yet. Returns the same.
+size_t agent_take_up(struct agent *agent);
+
 // A pair or a join is gone, or other work is done.
 void agent_settle(struct agent *agent);
 

@@ -275,6 +275,8 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 		pause_or_resume(agent, call, request, false);
 	else if (!strcmp(command, CONTROL_RELOAD))
 		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)agent_reload(agent)));
+	else if (!strcmp(command, CONTROL_TAKE_UP))
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)agent_take_up(agent)));
 	else
 		control_refuse(call, "the agent does not know this command; is stead of the same version?");
 }

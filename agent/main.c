@@ -4,12 +4,15 @@
 #include "memory_guard.h"
 #include "pair.h"
 
+#include "common/control.h"
 #include "common/daemon.h"
 #include "common/log.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#define TELL_MS 5000
 
 struct main_state {
 	struct agent agent;
@@ -91,6 +94,25 @@ size_t agent_reload(struct agent *agent)
 	return daemon_reload(&agent->paths, &pairs, agent);
 }
 
+static void keep_others(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t count)
+{
+	(void)user;
+	(void)names;
+	(void)count;
+}
+
+static bool take_up_new(void *user, const char *name)
+{
+	return pair_find(user, name) || pair_start(user, name);
+}
+
+size_t agent_take_up(struct agent *agent)
+{
+	static const struct daemon_pairs pairs = {keep_others, take_up_new};
+
+	return daemon_reload(&agent->paths, &pairs, agent);
+}
+
 // Tells a process crash, which the map survives, from a power failure.
 static int read_boot(struct id *boot, struct error *err)
 {
@@ -141,11 +163,27 @@ static int set_up(void *user, struct daemon *daemon, const char *listen, struct 
 	return control_new(agent->loop, agent->paths.agent_socket, agent_control, agent, &agent->control, err);
 }
 
+static void receiver_told(void *user, int error, json_t *answer, const struct error *reason)
+{
+	struct agent *agent = user;
+
+	(void)error;
+	(void)answer;
+	(void)reason;
+	agent->busy--;
+	agent_settle(agent);
+}
+
 static void begin(void *user)
 {
 	struct main_state *state = user;
 	struct agent *agent = &state->agent;
 	size_t pairs = agent_reload(agent);
+
+	// Killed between a change of role and telling of it.
+	if (control_ask_on(agent->loop, agent->paths.receiver_socket, json_pack("{s:s}", "command", CONTROL_TAKE_UP),
+	                   TELL_MS, agent, receiver_told) == 0)
+		agent->busy++;
 
 	log_event(LOG_LEVEL_INFO, "agent-started", "version=%s root=%s pairs=%zu", STEAD_VERSION,
 	          agent->paths.root[0] ? agent->paths.root : "/", pairs);

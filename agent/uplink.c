@@ -63,7 +63,7 @@ static void redial_later(struct source *source)
 		delay *= 2;
 	if (delay > REDIAL_MAX)
 		delay = REDIAL_MAX;
-	if (source->verdict != SOURCE_STATE_REPLICATING)
+	if (source->verdict != SOURCE_STATE_REPLICATING && delay > REDIAL_APART)
 		delay = REDIAL_APART;
 	source->attempts++;
 	// Jitter: many pairs lose the same link at once.

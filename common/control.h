@@ -27,6 +27,8 @@
 // pause        agent     pair                                       pair
 // resume       agent     pair                                       pair
 // reload       both                                                 pairs (how many)
+// take-up      both                                                 pairs (how many); of a daemon that starts to the
+//                                                                   other one: those whose role changed while it died
 //
 // Texts that are not known or not given are left out. Paths are absolute.
 #ifndef STEAD_CONTROL_H
@@ -55,6 +57,7 @@
 #define CONTROL_PAUSE "pause"
 #define CONTROL_RESUME "resume"
 #define CONTROL_RELOAD "reload"
+#define CONTROL_TAKE_UP "take-up"
 
 struct control;
 

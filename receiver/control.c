@@ -120,6 +120,8 @@ void receiver_control(void *user, struct control_call *call, const char *command
 		resync(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RELOAD))
 		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)receiver_reload(receiver)));
+	else if (!strcmp(command, CONTROL_TAKE_UP))
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)receiver_take_up(receiver)));
 	else
 		control_refuse(call, "the receiver does not know this command; is stead of the same version?");
 }

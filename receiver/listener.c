@@ -159,14 +159,19 @@ static void answer_as_primary(struct channel *channel, const struct pair_state *
 	send_refusal(channel, REFUSAL_LINEAGE, "this node is the primary of the pair, not its standby");
 }
 
-// The peer was promoted over this node, or beside it and later: its agent is told.
-static void learn(struct receiver *receiver, const char *name, const struct pair_state *state,
-                  const struct wire_hello *hello)
+// The peer was promoted over this node, or beside it and later: its agent is
+// told. Where that was handed over, soon this node is the standby.
+static void meet_primary(struct receiver *receiver, struct channel *channel, const char *name,
+                         const struct pair_state *state, const struct wire_hello *hello)
 {
 	struct standing mine = {.role = ROLE_PRIMARY, .lineage = state->lineage, .born = state->born};
 	struct standing peers = wire_standing(hello, true);
 	enum verdict verdict = lineage_judge(&mine, &peers);
 
+	if (verdict == VERDICT_FENCED && state->handover)
+		send_refusal(channel, REFUSAL_BUSY, "this node hands over");
+	else
+		answer_as_primary(channel, state);
 	if (verdict == VERDICT_FENCED || (verdict == VERDICT_SPLIT_BRAIN && lineage_gives_way(&mine, &peers)))
 		fence_pair(receiver, name, state, hello);
 }
@@ -209,9 +214,7 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 	if (standby)
 		standby_attach(standby, channel, &hello);
 	else
-		answer_as_primary(channel, &state);
-	if (!standby)
-		learn(receiver, name, &state, &hello);
+		meet_primary(receiver, channel, name, &state, &hello);
 }
 
 // -- strangers --

@@ -2,10 +2,13 @@
 #include "receiver.h"
 #include "standby.h"
 
+#include "common/control.h"
 #include "common/daemon.h"
 #include "common/log.h"
 
 #include <errno.h>
+
+#define TELL_MS 5000
 
 struct main_state {
 	struct receiver receiver;
@@ -99,6 +102,25 @@ size_t receiver_reload(struct receiver *receiver)
 	return daemon_reload(&receiver->paths, &pairs, receiver);
 }
 
+static void keep_others(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t count)
+{
+	(void)user;
+	(void)names;
+	(void)count;
+}
+
+static bool take_up_new(void *user, const char *name)
+{
+	return standby_find(user, name) || standby_start(user, name);
+}
+
+size_t receiver_take_up(struct receiver *receiver)
+{
+	static const struct daemon_pairs pairs = {keep_others, take_up_new};
+
+	return daemon_reload(&receiver->paths, &pairs, receiver);
+}
+
 static int set_up(void *user, struct daemon *daemon, const char *listen, struct error *err)
 {
 	struct main_state *state = user;
@@ -125,12 +147,28 @@ static int set_up(void *user, struct daemon *daemon, const char *listen, struct 
 	return result;
 }
 
+static void agent_told(void *user, int error, json_t *answer, const struct error *reason)
+{
+	struct receiver *receiver = user;
+
+	(void)error;
+	(void)answer;
+	(void)reason;
+	receiver->busy--;
+	receiver_settle(receiver);
+}
+
 static void begin(void *user)
 {
 	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
 	char listen[NET_ADDRESS_MAX];
 	size_t pairs = receiver_reload(receiver);
+
+	// Killed between a change of role and telling of it.
+	if (control_ask_on(receiver->loop, receiver->paths.agent_socket, json_pack("{s:s}", "command", CONTROL_TAKE_UP),
+	                   TELL_MS, receiver, agent_told) == 0)
+		receiver->busy++;
 
 	net_format(&receiver->listen, listen);
 	log_event(LOG_LEVEL_INFO, "receiver-started", "version=%s root=%s listen=%s pairs=%zu", STEAD_VERSION,

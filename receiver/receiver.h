@@ -39,8 +39,9 @@ struct receiver {
 // control.c: every command of the control socket.
 void receiver_control(void *user, struct control_call *call, const char *command, json_t *request);
 
-// As agent_reload().
+// As agent_reload() and agent_take_up().
 size_t receiver_reload(struct receiver *receiver);
+size_t receiver_take_up(struct receiver *receiver);
 
 // A pair, a joining, or the listener is gone, or other work is done.
 void receiver_settle(struct receiver *receiver);
