@@ -54,7 +54,8 @@ static void print_volumes(json_t *reply)
 	}
 }
 
-static void print_promoted(const char *pair, json_t *reply)
+// planned: the former primary said that this is all there is.
+static void print_promoted(const char *pair, json_t *reply, bool planned)
 {
 	const char *generation = json_string_value(json_object_get(reply, "generation"));
 	const char *time = json_string_value(json_object_get(reply, "time"));
@@ -65,7 +66,9 @@ static void print_promoted(const char *pair, json_t *reply)
 	printf("Recovery point: epoch %lld", (long long)json_integer_value(json_object_get(reply, "epoch")));
 	if (time)
 		printf(" of %s", time);
-	if (json_is_number(age))
+	if (planned)
+		printf("; nothing was lost");
+	else if (json_is_number(age))
 		printf("; lost is at most what was written in the last %s", seconds_cell(age, text));
 	printf(".\n");
 	print_volumes(reply);
@@ -114,7 +117,7 @@ static int promote(struct context *context, int count, char **arguments)
 	                  ASK_WAIT, &reply);
 	if (code)
 		return code;
-	print_promoted(pair, reply);
+	print_promoted(pair, reply, false);
 	return end(pair, "promoted", reply);
 }
 
@@ -152,7 +155,7 @@ static int switchover(struct context *context, int count, char **arguments)
 	if (code)
 		return code;
 	if (daemon == DAEMON_RECEIVER)
-		print_promoted(pair, reply);
+		print_promoted(pair, reply, true);
 	else
 		printf("Pair %s: the peer is the primary now, nothing was lost; this node is its standby.\n", pair);
 	return end(pair, "switched over", reply);
