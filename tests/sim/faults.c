@@ -97,8 +97,12 @@ static void set_limits(struct simulation *sim)
 
 	sim->plan.rpo = rng_scale(&sim->rng, 20 * MSEC, 5 * SEC);
 	sim->plan.bandwidth = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, 32 << 10, 4 << 20) : 0;
-	if (node->source && !node->stopping)
-		source_set_limits(node->source, sim->plan.rpo, sim->plan.bandwidth);
+	if (sim->plan.tight_journal)
+		sim->plan.in_place = rng_chance(&sim->rng, 1, 2);
+	if (!node->source || node->stopping)
+		return;
+	source_set_in_place(node->source, sim->plan.in_place);
+	source_set_limits(node->source, sim->plan.rpo, sim->plan.bandwidth);
 }
 
 static void happen(struct simulation *sim, enum fault fault)
@@ -219,6 +223,9 @@ void faults_sent(struct simulation *sim, enum frame_type type)
 
 	if (sim->healing || sim->promoted)
 		return;
+	if (sim->plan.tight_journal && sim->plan.theme != THEME_CALM && (type == FRAME_MARK || type == FRAME_MARKED) &&
+	    !sim->outage.slot && rng_chance(rng, 1, 4))
+		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, 10 * USEC, SEC));
 	if (sim->plan.theme == THEME_SLOW_SYNC && type == FRAME_MARKED && !sim->outage.slot && rng_chance(rng, 1, 2))
 		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, MSEC, 2 * SEC));
 	if (!sim->nodes[0].synced)
@@ -284,8 +291,11 @@ void faults_heal(struct simulation *sim)
 	scheduler_remove(&sim->scheduler, &sim->ambush);
 	end_lasting(sim);
 	sim->plan.bandwidth = 0;
-	if (sim->nodes[0].source && !sim->nodes[0].stopping)
+	sim->plan.in_place = true;
+	if (sim->nodes[0].source && !sim->nodes[0].stopping) {
+		source_set_in_place(sim->nodes[0].source, true);
 		source_set_limits(sim->nodes[0].source, sim->plan.rpo, 0);
+	}
 	sim->network.dial_failures = 0;
 	sim->network.bandwidth = 0;
 	for (unsigned i = 0; i < 2; i++)

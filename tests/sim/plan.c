@@ -185,3 +185,27 @@ void plan_draw(struct plan *plan, struct rng *rng)
 	draw_workload(plan, rng);
 	draw_faults(plan, rng);
 }
+
+// Drawn apart, so that other runs stay as they are.
+void plan_tighten(struct plan *plan, uint64_t seed)
+{
+	struct rng rng;
+
+	if (seed % 8 != 5)
+		return;
+	rng_seed(&rng, seed ^ 0x7469676874);
+	plan->tight_journal = true;
+	plan->in_place = rng_chance(&rng, 3, 4);
+	plan->journal_bytes = rng_range(&rng, 18, 64) * PAGE;
+	// Epochs of many blocks, which take more than a mark to walk.
+	plan->volume_bytes[0] = rng_range(&rng, 100, 256) * BLOCK_SIZE;
+	plan->hot_blocks = (unsigned)rng_range(&rng, 20, 200);
+	plan->grains_max = (unsigned)rng_scale(&rng, 4 << 10, 64 << 10) / plan->grain_bytes;
+	plan->think_max = rng_scale(&rng, 5 * MSEC, 50 * MSEC);
+	if (rng_chance(&rng, 2, 3))
+		plan->rpo = rng_range(&rng, 2, 10) * SEC;
+	if (rng_chance(&rng, 2, 3))
+		plan->bandwidth = rng_scale(&rng, 24 << 10, 128 << 10);
+	if (plan->theme != THEME_CALM)
+		plan->faults[FAULT_PAUSE] = plan->faults[FAULT_PARTITION] = 3;
+}

@@ -72,8 +72,11 @@ static void frame_arrived(void *user, unsigned host, const struct frame *frame)
 {
 	struct simulation *sim = user;
 	struct node *node = &sim->nodes[host];
+	struct wire_begin begin;
 
 	trace(sim, "node %u gets %s", host, frame_type_name(frame->type));
+	if (frame->type == FRAME_BEGIN && wire_get_begin(frame, &begin) == 0 && begin.kind == EPOCH_DIRECT)
+		node->promotable = false;
 	if (frame->type == FRAME_WELCOME) {
 		struct wire_welcome *welcome = allocate(sizeof(*welcome));
 
@@ -309,6 +312,7 @@ static void trace_plan(struct simulation *sim)
 static void setup(struct simulation *sim)
 {
 	plan_draw(&sim->plan, &sim->rng);
+	plan_tighten(&sim->plan, sim->seed);
 	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);

@@ -56,6 +56,8 @@ struct plan {
 	uint64_t journal_bytes;
 	uint64_t apply_memory;
 	bool slow_journal;
+	bool tight_journal; // many epochs are larger than it
+	bool in_place; // what follows from that
 	bool start_without_peer;
 	unsigned seeded; // standby's volumes at the begin: 0 blank, 1 alike but for some blocks, 2 garbage
 	bool has_content; // primary's volumes at the begin
@@ -118,6 +120,7 @@ struct simulation *simulation_of(const struct node *node);
 struct model *model_of(const struct node *node);
 
 void plan_draw(struct plan *plan, struct rng *rng);
+void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
 
 // probe.c: promotes a copy of the standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);
