@@ -63,7 +63,8 @@ static void try_read(struct waiter *waiter)
 		finish(capture, -ECANCELED);
 		return;
 	}
-	if (!capture->open_to_writes && !MUTANT(CAPTURE_IGNORES_INFLIGHT))
+	if (!capture->heedless && !MUTANT(CAPTURE_IGNORES_INFLIGHT) &&
+	    !(MUTANT(WALK_IGNORES_INFLIGHT) && capture->open_to_writes))
 		request =
 		        tracker_in_flight(volume, capture->range.first, capture->range.count, source->capturing.number);
 	if (request) {

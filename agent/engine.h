@@ -9,6 +9,7 @@
 //   epoch.c      cut, widen, durable, rejoin
 //   shipper.c    the walk over an epoch
 //   parcel.c     blocks on their way to the channel
+//   oversize.c   changes that the standby's journal cannot hold
 //   uplink.c     the conversation with the standby
 //   handover.c   changes that are held back: before the first, and at the end
 #ifndef STEAD_ENGINE_H
@@ -44,7 +45,8 @@ struct capture {
 	struct waiter *waiters; // writes that wait for this
 	TAILQ_ENTRY(capture) gated;
 	bool cancelled;
-	bool open_to_writes; // DIRECT: nobody waits for it, and it waits for nobody
+	bool open_to_writes; // DIRECT: nobody waits for it
+	bool heedless; // nor does it wait for writes: they are in the open set
 };
 
 struct volume {
@@ -60,6 +62,7 @@ enum plan {
 	PLAN_CHANGES, // ship what changed
 	PLAN_COMPARE, // first compare everything, in one atomic epoch
 	PLAN_FULL_SYNC, // walk everything, in place
+	PLAN_WALK, // walk what changed, in place: the standby's journal cannot hold it
 	PLAN_COMPLETE, // the walk is done: the next epoch makes the standby consistent
 };
 
@@ -71,7 +74,7 @@ struct epoch {
 	bool completes;
 	bool adopts;
 	bool begun; // BEGIN was sent
-	struct change_set *set; // NULL: DIRECT
+	struct change_set *set; // NULL: DIRECT, and all
 	int64_t cut_wall;
 	uint64_t cut_at; // clock_now()
 	uint64_t content; // bytes, of its set
@@ -198,8 +201,16 @@ struct source {
 	uint64_t tokens_at;
 	struct meter shipped; // on the wire
 	struct meter walked; // by a sync, whether it had to travel or not
-	struct position marked_sent, marked; // full sync: asked for, confirmed
+	struct position marked_sent, marked; // sync in place: asked for, confirmed
+	uint64_t mark_epoch; // that it was asked for in
+	bool marking; // asked and not answered
+	uint64_t passed; // blocks that the walk has passed
 	bool blank[VOLUMES_MAX]; // the standby's volume holds nothing
+
+	// oversize.c
+	bool stuck; // nothing is tried until something has changed
+	uint64_t stuck_blocks; // what did not fit; 0: not counted yet
+	uint64_t walk_blocks; // of PLAN_WALK
 
 	// uplink.c
 	enum session_state session;
@@ -267,7 +278,7 @@ void epoch_consider(struct source *source); // cuts if it is time, or sets the t
 void epoch_captured(struct source *source); // all of it was handed to the channel
 void epoch_widen(struct source *source, const char *code, const char *why);
 void epoch_durable(struct source *source, uint64_t number);
-void epoch_rejected(struct source *source, uint64_t number, const char *code);
+void epoch_rejected(struct source *source, uint64_t number, enum reject_cause cause);
 void epoch_disconnected(struct source *source);
 void epoch_settle(struct source *source, uint64_t durable); // what the handshake says of sent epochs
 int epoch_init(struct source *source);
@@ -279,9 +290,17 @@ uint32_t epoch_run(struct source *source, unsigned volume, uint64_t block, uint3
 
 // shipper.c
 void shipper_pump(struct source *source);
-void shipper_mark(struct source *source); // full sync: asks to make the progress durable
+void shipper_mark(struct source *source); // sync in place: asks to make the progress durable
 void shipper_init(struct source *source);
 void shipper_sync_progress(const struct source *source, uint64_t *done, uint64_t *total);
+
+// oversize.c
+void oversize_explain(const struct source *source, const char *reason, char *text, size_t size);
+void oversize_rejected(struct source *source); // the sets rejoin
+void oversize_retry(struct source *source); // something has changed
+void oversize_tick(struct source *source);
+void oversize_begin(struct source *source); // PLAN_WALK was cut
+void oversize_leave(struct source *source, struct position to); // it is durable up to there
 
 // parcel.c
 void parcels_cancel(struct source *source); // of an epoch that is given up
@@ -300,6 +319,7 @@ bool uplink_ready(const struct source *source);
 void uplink_send(struct source *source, enum frame_type type, const void *body, size_t length);
 
 // source.c
+struct id source_random_id(struct source *source);
 uint64_t source_behind(const struct source *source); // bytes
 int64_t source_oldest(const struct source *source); // wall clock of the first write that is behind; 0: none
 uint64_t source_lag(struct source *source); // ns

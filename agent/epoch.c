@@ -125,22 +125,26 @@ static void freeze(struct source *source, struct change_set *free_set)
 static void cut(struct source *source, struct change_set *free_set)
 {
 	enum plan plan = source->plan;
+	bool in_place = plan == PLAN_FULL_SYNC || plan == PLAN_WALK;
 
 	source->map.cut++;
 	source->capturing = (struct epoch){
 	        .number = source->map.cut,
-	        .kind = plan == PLAN_FULL_SYNC ? EPOCH_DIRECT : EPOCH_ATOMIC,
+	        .kind = in_place ? EPOCH_DIRECT : EPOCH_ATOMIC,
 	        .all = plan == PLAN_FULL_SYNC || (plan == PLAN_COMPARE && source->map.suspect),
-	        .compare = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE,
+	        .compare = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE || (plan == PLAN_WALK && source->doubtful),
 	        .completes = plan == PLAN_COMPLETE,
-	        .adopts = source->adopting && plan != PLAN_FULL_SYNC,
+	        .adopts = source->adopting && !in_place,
 	        .cut_wall = clock_wall(source->clock),
 	};
 	source->cut_at = source->capturing.cut_at = clock_now(source->clock);
 	source->capturing.content = set_blocks(&source->map, source->open) << BLOCK_SHIFT;
 	if (plan != PLAN_FULL_SYNC)
 		freeze(source, free_set);
-	source->cursor = plan == PLAN_FULL_SYNC ? source->marked : (struct position){0};
+	if (plan == PLAN_WALK)
+		oversize_begin(source);
+	source->cursor = in_place ? source->marked : (struct position){0};
+	source->passed = 0;
 	map_save(&source->map);
 	regions_note(source);
 	source_tell(source, SOURCE_CUT, source->map.cut, NULL);
@@ -168,7 +172,7 @@ void epoch_consider(struct source *source)
 	struct change_set *free_set = map_free_set(&source->map);
 	uint64_t when = source->not_before, again;
 
-	if (!uplink_ready(source) || source->paused || source->stopping || source->capturing.number ||
+	if (!uplink_ready(source) || source->paused || source->stopping || source->stuck || source->capturing.number ||
 	    source->merging || source->rejected)
 		return;
 	// What is not an epoch of changes is waited for; a full sync needs no set.
@@ -281,6 +285,10 @@ static void completed(struct source *source, const struct epoch *epoch)
 {
 	if (epoch->kind == EPOCH_DIRECT) {
 		source->plan = PLAN_COMPLETE;
+		if (epoch->set) {
+			source->map.acknowledged = epoch->number;
+			set_release(&source->map, epoch->set);
+		}
 		return;
 	}
 	source->map.acknowledged = epoch->number;
@@ -293,6 +301,7 @@ static void completed(struct source *source, const struct epoch *epoch)
 		source->map.suspect = false;
 		source->doubtful = false;
 		source->map.sync = (struct id){{0}};
+		source->map.partial = false;
 		regions_note(source);
 	}
 	if (epoch->set)
@@ -332,9 +341,15 @@ void epoch_durable(struct source *source, uint64_t number)
 	handover_check(source);
 }
 
-void epoch_rejected(struct source *source, uint64_t number, const char *code)
+void epoch_rejected(struct source *source, uint64_t number, enum reject_cause cause)
 {
-	back_off(source, code);
+	static const char *const codes[] = {
+	        [REJECT_ERROR] = "standby-error",
+	        [REJECT_DISK_FULL] = "standby-disk-full",
+	        [REJECT_TOO_LARGE] = "journal-full",
+	};
+
+	back_off(source, codes[cause]);
 	give_up_capture(source);
 	while (source->sent_count && source->sent[source->sent_count - 1].number >= number) {
 		rejoin(source, source->sent[source->sent_count - 1].set);
@@ -344,6 +359,8 @@ void epoch_rejected(struct source *source, uint64_t number, const char *code)
 	source->rejected = source->sent_count > 0;
 	if (!source->rejected)
 		source->base = source->settled;
+	if (cause == REJECT_TOO_LARGE)
+		oversize_rejected(source);
 	merge(source);
 }
 

@@ -116,6 +116,9 @@ int source_drain(struct source *source, void *user, void (*done)(void *user, int
 		            (unsigned long long)source_behind(source));
 	if (source->paused)
 		return fail(err, EPERM, "replication is paused; resume it first");
+	if (source->stuck)
+		return fail(err, EPERM, "%llu bytes have changed, more than the standby's journal can hold",
+		            (unsigned long long)source_behind(source));
 	if (source->plan != PLAN_CHANGES || source->adopting)
 		return fail(err, EPERM, "the standby is not in step yet: wait until the sync is complete");
 	source->drain = DRAIN_SHIPPING;

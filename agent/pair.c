@@ -241,6 +241,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .capture_memory = files->config.capture_memory,
 	        .rpo = files->config.rpo,
 	        .bandwidth = files->config.bandwidth,
+	        .in_place = files->config.journal_full == JOURNAL_FULL_INCONSISTENT,
 	        .start_without_peer = files->config.start_without_peer,
 	        .random = daemon_random,
 	        .event = event,

@@ -276,9 +276,11 @@ void pair_reload(struct pair *pair)
 	config->rpo = new.rpo;
 	config->rto = new.rto;
 	config->bandwidth = new.bandwidth;
+	config->journal_full = new.journal_full;
 	config->start_without_peer = new.start_without_peer;
 	config->auto_resync = new.auto_resync;
 	memcpy(config->listen, new.listen, sizeof(config->listen));
+	source_set_in_place(pair->source, config->journal_full == JOURNAL_FULL_INCONSISTENT);
 	source_set_limits(pair->source, config->rpo, config->bandwidth);
 	log_event(LOG_LEVEL_INFO, "config-reloaded", "pair=%s", pair->name);
 }

@@ -264,6 +264,7 @@ void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count)
 	struct piece *piece = add_content(parcel, first, count);
 
 	piece->capture.open_to_writes = source->capturing.kind == EPOCH_DIRECT;
+	piece->capture.heedless = piece->capture.open_to_writes && source->capturing.all;
 	parcel->reading++;
 	capture_start(&piece->capture);
 }

@@ -57,7 +57,8 @@ static void loaded(void *user, int error)
 
 	source->loading = false;
 	if (error) {
-		source->map.suspect |= !source->state.untouched;
+		if (!source->state.untouched)
+			map_suspect(&source->map);
 	} else {
 		// A map that was kept is at least as new as what was noted.
 		if (!source->map_kept) {

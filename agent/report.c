@@ -30,7 +30,7 @@ static void report_recovery(const struct source_status *source, int64_t wall, st
 {
 	int64_t point = source->recovery_point;
 
-	if (source->state == SOURCE_STATE_FULL_SYNC || (source->connected && source->durable == 0)) {
+	if (source->inconsistent || (source->connected && source->durable == 0)) {
 		status->promotable = 0;
 		return;
 	}

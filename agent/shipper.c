@@ -11,7 +11,7 @@
 // already.
 static bool nothing_there(const struct source *source)
 {
-	return source->capturing.kind == EPOCH_DIRECT && source->blank[source->cursor.volume];
+	return source->capturing.kind == EPOCH_DIRECT && source->capturing.all && source->blank[source->cursor.volume];
 }
 
 enum fill_step {
@@ -21,11 +21,17 @@ enum fill_step {
 	FILL_END, // of the epoch, or of the volume
 };
 
+static void pass(struct source *source, uint64_t first, uint64_t count)
+{
+	source->cursor.block = first + count;
+	source->passed += count;
+}
+
 static enum fill_step fill_zero(struct source *source, struct parcel *parcel, uint64_t first, uint64_t count)
 {
 	if (!nothing_there(source) && !parcel_add_zero(parcel, first, count))
 		return FILL_FULL;
-	source->cursor.block = first + count;
+	pass(source, first, count);
 	return FILL_MORE;
 }
 
@@ -95,7 +101,7 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 	if (early) {
 		if (!parcel_fits(parcel, early->count))
 			return FILL_FULL;
-		source->cursor.block = early->first + early->count;
+		pass(source, early->first, early->count);
 		parcel_add_early(parcel, early);
 		return FILL_MORE;
 	}
@@ -109,7 +115,7 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 	if (count > parcel_room(parcel) || !count)
 		count = parcel_room(parcel);
 	count = epoch_run(source, volume, block, (uint32_t)count);
-	source->cursor.block = block + count;
+	pass(source, block, count);
 	parcel_add_read(parcel, block, (uint32_t)count);
 	return FILL_MORE;
 }
@@ -165,12 +171,15 @@ static void begin(struct source *source)
 	        .kind = epoch->kind,
 	        .completes = epoch->completes,
 	        .adopts = epoch->adopts,
+	        .partial = epoch->kind == EPOCH_DIRECT && !epoch->all,
 	        .sync = source->map.sync,
 	        .cut_wall = epoch->cut_wall,
 	};
 	uint8_t body[WIRE_BODY_MAX];
 
 	epoch->begun = true;
+	if (epoch->kind == EPOCH_DIRECT)
+		source->durable = 0;
 	uplink_send(source, FRAME_BEGIN, body, wire_put_begin(body, &frame));
 }
 
@@ -222,11 +231,14 @@ void shipper_mark(struct source *source)
 	uint8_t body[WIRE_BODY_MAX];
 
 	if (!source->capturing.number || source->capturing.kind != EPOCH_DIRECT || !source->capturing.begun ||
-	    !uplink_ready(source) || !same_position(source->marked, source->marked_sent) ||
-	    same_position(to, source->marked))
+	    !uplink_ready(source) || source->marking || same_position(to, source->marked))
 		return;
+	source->marking = true;
+	source->mark_epoch = source->capturing.number;
 	source->marked_sent = to;
 	uplink_send(source, FRAME_MARK, body, wire_put_mark(body, &mark));
+	if (MUTANT(MARKED_BITS_LOST) && source->capturing.set)
+		oversize_leave(source, to);
 }
 
 static void paced(struct timer *timer)
@@ -250,6 +262,11 @@ void shipper_sync_progress(const struct source *source, uint64_t *done, uint64_t
 
 	*done = 0;
 	*total = 0;
+	if (source->plan == PLAN_WALK) {
+		*total = source->capturing.number ? source->walk_blocks << BLOCK_SHIFT : source_behind(source);
+		*done = source->capturing.number ? source->passed << BLOCK_SHIFT : 0;
+		return;
+	}
 	for (unsigned i = 0; i < source->volume_count; i++) {
 		uint64_t blocks = source->volumes[i].blocks;
 

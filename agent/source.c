@@ -103,6 +103,7 @@ static void tick(struct timer *timer)
 	tick_walked(source);
 	parcels_trim(source);
 	regions_tick(source);
+	oversize_tick(source);
 	uplink_tick(source);
 }
 
@@ -251,7 +252,7 @@ static void stop_flushed(struct disk_io *io, int error)
 	// The standby may hold what the device still loses: a clean stop must not
 	// hide that.
 	if (error) {
-		source->map.suspect = true;
+		map_suspect(&source->map);
 		map_save(&source->map);
 	}
 	source->stop_volume++;
@@ -311,6 +312,7 @@ void source_pause(struct source *source, bool pause)
 		epoch_widen(source, NULL, "replication was paused");
 	else
 		epoch_consider(source);
+	oversize_retry(source);
 }
 
 void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
@@ -319,6 +321,7 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 	source->cadence.rpo = rpo;
 	source->config.bandwidth = bandwidth;
 	source->tokens = 0;
+	oversize_retry(source);
 	epoch_consider(source);
 	shipper_pump(source);
 }
@@ -366,6 +369,16 @@ bool source_dirty(struct source *source, unsigned volume, uint64_t *block, uint6
 	return map_next(&source->map, volume, 0, block, count);
 }
 
+static bool inconsistent(const struct source *source)
+{
+	return source->plan == PLAN_FULL_SYNC || source->plan == PLAN_WALK || source->plan == PLAN_COMPLETE;
+}
+
+static bool walks_changes(const struct source *source)
+{
+	return source->plan == PLAN_WALK || (source->plan == PLAN_COMPLETE && source->map.partial);
+}
+
 static enum source_state state_of(const struct source *source)
 {
 	if (source->verdict != SOURCE_STATE_REPLICATING)
@@ -374,8 +387,8 @@ static enum source_state state_of(const struct source *source)
 		return SOURCE_STATE_WAITING;
 	if (source->paused)
 		return SOURCE_STATE_PAUSED;
-	if (source->plan == PLAN_FULL_SYNC || source->plan == PLAN_COMPLETE)
-		return SOURCE_STATE_FULL_SYNC;
+	if (inconsistent(source))
+		return walks_changes(source) ? SOURCE_STATE_RESYNC : SOURCE_STATE_FULL_SYNC;
 	return source->plan == PLAN_COMPARE || source->adopting ? SOURCE_STATE_RESYNC : SOURCE_STATE_REPLICATING;
 }
 
@@ -389,6 +402,8 @@ static const char *reason_of(const struct source *source)
 		return "paused";
 	if (!uplink_ready(source))
 		return "link-down";
+	if (source->stuck || walks_changes(source))
+		return "journal-full";
 	if (source->trouble || source->late < LATE)
 		return source->trouble;
 	return source->late_there > source->late / 2 ? "standby-slow" : "link-slow";
@@ -398,6 +413,8 @@ static int64_t eta_of(const struct source *source, const struct source_status *s
 {
 	uint64_t left = status->bytes_behind;
 
+	if (source->stuck)
+		return -1;
 	// A sync passes holes, and what the standby has already, at no cost: its
 	// own pace says more than the wire.
 	if (status->syncing && status->connected && !source->paused)
@@ -419,7 +436,8 @@ static void report_sync(const struct source *source, struct source_status *statu
 {
 	bool all = source->plan == PLAN_FULL_SYNC || (source->plan == PLAN_COMPARE && source->map.suspect);
 
-	status->syncing = all || (status->connected && status->state == SOURCE_STATE_RESYNC);
+	status->syncing =
+	        all || source->plan == PLAN_WALK || (status->connected && status->state == SOURCE_STATE_RESYNC);
 	if (!status->syncing)
 		return;
 	shipper_sync_progress(source, &status->sync_done, &status->sync_total);
@@ -451,6 +469,7 @@ void source_status(struct source *source, struct source_status *status)
 	        .ship_rate = source->shipped.rate,
 	        .wire_bytes = source->shipped.total,
 	        .recovery_point = source->recovery_point,
+	        .inconsistent = inconsistent(source),
 	};
 	memcpy(status->peer, source->peer, sizeof(status->peer));
 	for (unsigned i = 0; i < source->volume_count; i++) {

@@ -103,6 +103,7 @@ struct source_config {
 	uint64_t capture_memory; // bytes, at least 1 MiB
 	uint64_t rpo; // ns
 	uint64_t bandwidth; // bytes a second on the wire; 0: no limit
+	bool in_place; // changes that the standby's journal cannot hold are written in place, else it keeps its epoch
 	bool start_without_peer;
 
 	uint64_t (*random)(void *user); // secret enough for ids
@@ -140,6 +141,7 @@ struct source_status {
 	uint64_t change_rate, ship_rate; // bytes a second
 	uint64_t wire_bytes; // since source_new()
 	int64_t eta; // ns; -1: not converging or not known; 0: in step
+	bool inconsistent; // the standby, as far as is known: it can be promoted to nothing
 	bool syncing;
 	uint64_t sync_done, sync_total; // bytes
 	int64_t recovery_point; // wall clock of the standby's newest point, ns; 0: none
@@ -183,6 +185,7 @@ bool source_hole(struct source *source, unsigned volume, uint64_t offset, uint64
 // The caller makes pausing durable.
 void source_pause(struct source *source, bool pause);
 void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth);
+void source_set_in_place(struct source *source, bool in_place);
 
 // Starts to serve without having heard of the peer.
 void source_serve(struct source *source);

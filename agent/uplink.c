@@ -146,7 +146,7 @@ static bool volumes_equal(const struct source *source, const struct wire_hello *
 	return true;
 }
 
-static struct id random_id(struct source *source)
+struct id source_random_id(struct source *source)
 {
 	uint64_t words[2] = {source->config.random(source->config.user), source->config.random(source->config.user)};
 	struct id id;
@@ -163,22 +163,38 @@ static bool position_valid(const struct source *source, struct position at)
 	return at.volume == source->volume_count && at.block == 0;
 }
 
-// The standby has no consistent content: a full sync begins or goes on.
+static bool same_sync(const struct source *source, const struct wire_welcome *welcome)
+{
+	return !id_is_none(&source->map.sync) && id_equal(&source->map.sync, &welcome->hello.sync);
+}
+
+// What the standby has of the epochs that were on their way. A part of one that
+// it is in the middle of left its set with the marks.
+static uint64_t received(const struct source *source, const struct wire_welcome *welcome)
+{
+	if (welcome->consistent)
+		return welcome->hello.epoch;
+	// The number of a former primary's epoch may be one of its own generation.
+	return same_sync(source, welcome) && source->map.partial && !source->adopting ? welcome->hello.epoch : 0;
+}
+
+// The standby has no consistent content: a sync in place begins or goes on.
 static void plan_full_sync(struct source *source, const struct wire_welcome *welcome)
 {
 	struct position cursor = {welcome->sync_volume, welcome->sync_block};
-	bool same = !id_is_none(&source->map.sync) && id_equal(&source->map.sync, &welcome->hello.sync) &&
-	            position_valid(source, cursor);
 
-	if (!same) {
-		source->map.sync = random_id(source);
+	if (!same_sync(source, welcome) || !position_valid(source, cursor)) {
+		source->map.sync = source_random_id(source);
+		source->map.partial = false;
 		cursor = (struct position){0};
 		source_tell(source, SOURCE_SYNC_STARTED, 0, NULL);
 	}
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->blank[i] = welcome->hello.volumes[i].blank;
-	source->marked = source->marked_sent = cursor;
-	source->plan = cursor.volume == source->volume_count ? PLAN_COMPLETE : PLAN_FULL_SYNC;
+	source->marked = cursor;
+	source->plan = cursor.volume == source->volume_count ? PLAN_COMPLETE
+	               : source->map.partial                 ? PLAN_WALK
+	                                                     : PLAN_FULL_SYNC;
 }
 
 // What has to be shipped, from what the standby has.
@@ -193,8 +209,9 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 		source->map.suspect = true;
 	if (verdict == VERDICT_COMPARE && !MUTANT(COMPARED_AS_RESYNC))
 		source->map.suspect = true;
+	source->marking = false;
 	if (!welcome->consistent) {
-		epoch_settle(source, 0);
+		epoch_settle(source, received(source, welcome));
 		plan_full_sync(source, welcome);
 	} else if (source->map.suspect) {
 		epoch_settle(source, 0);
@@ -207,6 +224,10 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 			durable = source->map.acknowledged;
 		epoch_settle(source, durable);
 		source->plan = source->doubtful ? PLAN_COMPARE : PLAN_CHANGES;
+	}
+	if (welcome->consistent) {
+		source->map.sync = (struct id){{0}};
+		source->map.partial = false;
 	}
 	if (source->map.cut < durable)
 		source->map.cut = durable;
@@ -317,6 +338,7 @@ static void follow_up(struct source *source, const struct wire_welcome *welcome,
 	source->verdict = SOURCE_STATE_REPLICATING;
 	source->trouble = NULL;
 	source->not_before = 0;
+	source->stuck = false;
 	settle(source, welcome, verdict);
 	source->session = SESSION_LEARNING;
 	source->ever_ready = true;
@@ -382,10 +404,26 @@ static void got_marked(struct source *source, const struct wire_mark *mark)
 {
 	struct position at = {mark->volume, mark->block};
 
-	if (at.volume == source->marked_sent.volume && at.block == source->marked_sent.block)
-		source->marked = at;
-	else
+	if (!source->marking || at.volume != source->marked_sent.volume || at.block != source->marked_sent.block) {
 		uplink_lost(source, "the standby confirmed a mark that was not asked for");
+		return;
+	}
+	source->marking = false;
+	// Of changes that were given up since, some may have been written again.
+	if (source->capturing.number == source->mark_epoch && source->capturing.set)
+		oversize_leave(source, at);
+	if (source->capturing.number == source->mark_epoch || source->plan == PLAN_FULL_SYNC)
+		source->marked = at;
+}
+
+static void got_reject(struct source *source, const struct wire_reject *reject)
+{
+	char text[REASON_MAX + 250];
+
+	if (reject->cause == REJECT_TOO_LARGE)
+		oversize_explain(source, reject->reason, text, sizeof(text));
+	source_tell(source, SOURCE_WIDENED, reject->epoch, reject->cause == REJECT_TOO_LARGE ? text : reject->reason);
+	epoch_rejected(source, reject->epoch, reject->cause);
 }
 
 static void got_heartbeat(struct source *source, const struct wire_heartbeat *heartbeat)
@@ -414,8 +452,7 @@ static bool got_frame(struct source *source, const struct frame *frame)
 	case FRAME_REJECT:
 		if (wire_get_reject(frame, &body.reject) < 0)
 			return false;
-		source_tell(source, SOURCE_WIDENED, body.reject.epoch, body.reject.reason);
-		epoch_rejected(source, body.reject.epoch, body.reject.full ? "journal-full" : "standby-error");
+		got_reject(source, &body.reject);
 		return true;
 	case FRAME_DIFFER:
 		if (wire_get_differ(frame, &body.differ) < 0)

@@ -22,6 +22,11 @@ enum export_kind {
 	EXPORT_SOCKET,
 };
 
+enum journal_full {
+	JOURNAL_FULL_STOP, // the standby stays at its last epoch
+	JOURNAL_FULL_INCONSISTENT, // the changes are written in place
+};
+
 struct config_volume {
 	char name[NAME_MAX_LENGTH + 1];
 	char path[CONFIG_PATH_MAX]; // absolute
@@ -40,6 +45,7 @@ struct pair_config {
 	uint64_t capture_memory; // bytes
 	uint64_t spill; // bytes at most; 0: no spill file
 	uint64_t journal; // bytes, a multiple of 4096
+	enum journal_full journal_full; // what follows from a change that the standby's journal cannot hold
 	unsigned volume_count; // at least 1
 	struct config_volume volumes[VOLUMES_MAX];
 };

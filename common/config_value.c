@@ -29,6 +29,7 @@ const struct pair_key pair_keys[] = {
         {"capture-memory", VALUE_SIZE, FIELD(capture_memory), MIB, PIB},
         {"spill", VALUE_SIZE, FIELD(spill), MIB, PIB, 0, true},
         {"journal", VALUE_SIZE, FIELD(journal), 4 * MIB, PIB, 4 * KIB},
+        {"journal-full", VALUE_JOURNAL_FULL, FIELD(journal_full)},
 };
 const unsigned pair_key_count = sizeof(pair_keys) / sizeof(pair_keys[0]);
 
@@ -88,6 +89,7 @@ int pair_key_check(const struct pair_key *key, const struct pair_config *config,
 	case VALUE_ADDRESS:
 		return *text ? check_address(key, text, err) : 0;
 	case VALUE_SWITCH:
+	case VALUE_JOURNAL_FULL:
 		return 0;
 	case VALUE_DURATION:
 	case VALUE_SIZE:
@@ -134,6 +136,11 @@ int pair_key_parse(const struct pair_key *key, const char *text, struct pair_con
 			return fail(err, EINVAL, "%s = %s is neither yes nor no", key->name, text);
 		*(bool *)field = !strcmp(text, "yes");
 		return 0;
+	case VALUE_JOURNAL_FULL:
+		if (strcmp(text, "stop") != 0 && strcmp(text, "inconsistent") != 0)
+			return fail(err, EINVAL, "%s = %s is neither stop nor inconsistent", key->name, text);
+		*(enum journal_full *)field = strcmp(text, "stop") ? JOURNAL_FULL_INCONSISTENT : JOURNAL_FULL_STOP;
+		return 0;
 	case VALUE_DURATION:
 	case VALUE_SIZE:
 	case VALUE_RATE:
@@ -153,6 +160,10 @@ bool pair_key_format(const struct pair_key *key, const struct pair_config *confi
 		return *field;
 	case VALUE_SWITCH:
 		snprintf(text, VALUE_TEXT_MAX, "%s", *(const bool *)field ? "yes" : "no");
+		return true;
+	case VALUE_JOURNAL_FULL:
+		snprintf(text, VALUE_TEXT_MAX, "%s",
+		         *(const enum journal_full *)field == JOURNAL_FULL_STOP ? "stop" : "inconsistent");
 		return true;
 	case VALUE_DURATION:
 	case VALUE_SIZE:

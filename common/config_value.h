@@ -14,6 +14,7 @@ enum value_kind {
 	VALUE_SIZE, // uint64_t, bytes
 	VALUE_RATE, // uint64_t, bytes a second; 0 is "none"
 	VALUE_SWITCH, // bool
+	VALUE_JOURNAL_FULL, // enum journal_full
 };
 
 struct pair_key {

@@ -24,6 +24,7 @@ struct file_disk_options {
 	uint64_t size;
 	bool preallocate; // with create, also for a file that is there: its space is certain
 	bool resize; // with create: a file that is there is brought to size
+	bool grow; // with create: a smaller file that is there is brought to size, or left as it is with an error
 
 	bool exclusive; // a block device that is mounted, or part of another, is refused
 	bool lock; // flock(): refused while another process has it open with this

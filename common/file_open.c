@@ -31,9 +31,10 @@ static int allocate(int fd, uint64_t size)
 static int size_file(const char *path, const struct file_disk_options *options, struct opened_file *file,
                      struct error *err)
 {
+	uint64_t before = file->size;
 	int result = 0;
 
-	if (options->resize || file->size == 0) {
+	if (options->resize || file->size == 0 || (options->grow && file->size < options->size)) {
 		if (ftruncate(file->fd, (off_t)options->size) < 0)
 			result = -errno;
 		else
@@ -42,6 +43,8 @@ static int size_file(const char *path, const struct file_disk_options *options, 
 	if (!result && options->preallocate)
 		result = allocate(file->fd, file->size);
 	if (!result && fsync(file->fd) < 0)
+		result = -errno;
+	if (result < 0 && options->grow && ftruncate(file->fd, (off_t)before) < 0)
 		result = -errno;
 	if (result < 0)
 		return fail(err, -result, "make %s of %" PRIu64 " bytes: %s", path, options->size, strerror(-result));

@@ -14,6 +14,8 @@
 #define PAGE 4096
 #define RUN_MAX UINT32_C(0x40000000) // blocks
 #define MERGE_WORDS 16384 // in one call: well under a millisecond
+#define RECORD_SUSPECT 1
+#define RECORD_PARTIAL 2
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the map is used in place, as little-endian");
 
@@ -45,7 +47,7 @@ struct record {
 	uint64_t cut;
 	uint64_t acknowledged;
 	struct id sync;
-	uint64_t suspect;
+	uint64_t flags;
 	struct record_set sets[MAP_SETS];
 	uint64_t check;
 };
@@ -134,7 +136,8 @@ static void read_record(struct map *map, const struct record *record)
 	map->cut = record->cut;
 	map->acknowledged = record->acknowledged;
 	map->sync = record->sync;
-	map->suspect = record->suspect;
+	map->suspect = record->flags & RECORD_SUSPECT;
+	map->partial = record->flags & RECORD_PARTIAL;
 	for (unsigned i = 0; i < MAP_SETS; i++) {
 		struct change_set *set = &map->sets[i];
 
@@ -218,7 +221,7 @@ void map_save(struct map *map)
 	        .cut = map->cut,
 	        .acknowledged = map->acknowledged,
 	        .sync = map->sync,
-	        .suspect = map->suspect,
+	        .flags = (map->suspect ? RECORD_SUSPECT : 0) | (map->partial ? RECORD_PARTIAL : 0),
 	};
 
 	for (unsigned i = 0; i < MAP_SETS; i++)
@@ -228,6 +231,13 @@ void map_save(struct map *map)
 		memcpy(&page->records[i], &record, sizeof(record));
 		atomic_signal_fence(memory_order_seq_cst);
 	}
+}
+
+void map_suspect(struct map *map)
+{
+	map->suspect = true;
+	map->sync = (struct id){{0}};
+	map->partial = false;
 }
 
 void map_close(void *memory)

@@ -38,8 +38,10 @@ struct map {
 
 	// Kept in memory by map_save().
 	uint64_t cut; // the last epoch that was cut
-	uint64_t acknowledged; // the last atomic epoch that the standby called durable
-	struct id sync; // the full sync under way, or none
+	uint64_t
+	        acknowledged; // the last epoch that the standby called durable: an atomic one, or a part of a partial one
+	struct id sync; // the sync in place under way, or none
+	bool partial; // of that sync nothing is missing but what the sets name
 	bool suspect; // changes were forgotten: all blocks are to be compared
 };
 
@@ -65,6 +67,9 @@ void map_destroy(struct map *map); // leaves the memory as it is
 
 // Writes what is not bits. To be called before an effect of it is seen.
 void map_save(struct map *map);
+
+// From now on changes may be missing in it, also those of a sync under way.
+void map_suspect(struct map *map);
 
 // Marks the map as complete: nothing changes it any more.
 void map_close(void *memory);

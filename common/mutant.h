@@ -30,6 +30,8 @@
 	MUTANT_DO(BEYOND_IGNORED)                                                                                      \
 	MUTANT_DO(COMPARED_AS_RESYNC)                                                                                  \
 	MUTANT_DO(REPLACED_TAKEN_BACK)                                                                                 \
+	MUTANT_DO(MARKED_BITS_LOST)                                                                                    \
+	MUTANT_DO(WALK_IGNORES_INFLIGHT)                                                                               \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \
@@ -46,6 +48,7 @@
 	MUTANT_DO(REDO_REGION_NOT_LOGGED)                                                                              \
 	MUTANT_DO(REDO_NOT_FLUSHED)                                                                                    \
 	MUTANT_DO(REDO_OLDER_WINS)                                                                                     \
+	MUTANT_DO(OVERSIZE_STAYS_CONSISTENT)                                                                           \
 	/* both */                                                                                                     \
 	MUTANT_DO(FENCE_IGNORED)
 

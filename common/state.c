@@ -22,7 +22,8 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u8(&writer, state->handover);
 	write_u8(&writer, state->returned);
 	write_u8(&writer, state->yields);
-	write_zeroes(&writer, 2);
+	write_u8(&writer, state->partial);
+	write_zeroes(&writer, 1);
 	write_id(&writer, &state->pair);
 	write_bytes(&writer, state->peer_key, sizeof(state->peer_key));
 	write_id(&writer, &state->sync);
@@ -58,7 +59,8 @@ static int read_role(struct reader *reader, struct pair_state *state, struct err
 	state->handover = read_bool(reader);
 	state->returned = read_bool(reader);
 	state->yields = read_bool(reader);
-	read_zeroes(reader, 2);
+	state->partial = read_bool(reader);
+	read_zeroes(reader, 1);
 	if (reader->bad)
 		return fail(err, EINVAL, "pair state: a flag is neither 0 nor 1, or cut short");
 	if (role != ROLE_PRIMARY && role != ROLE_STANDBY)

@@ -46,10 +46,11 @@ struct pair_state {
 	        base_epoch; // returned: the epoch of its generation that it stands at; one more than any that it cut: beyond
 	bool yields; // standby: what it holds may be overwritten by any primary of the pair
 
-	// Standby: false from the first direct write of a full sync until the
+	// Standby: false from the first direct write of a sync in place until the
 	// epoch that completes it is durable. Not promotable while false.
 	bool consistent;
-	struct id sync; // the full sync under way or last done; chosen by the primary
+	bool partial; // the sync brings only what changed, too much of it for the journal
+	struct id sync; // the sync in place under way or last done; chosen by the primary
 	uint32_t sync_volume; // blocks before (sync_volume, sync_block) are durable here
 	uint64_t sync_block;
 

@@ -135,7 +135,8 @@ size_t wire_put_begin(uint8_t *body, const struct wire_begin *begin)
 	write_u8(&writer, (uint8_t)begin->kind);
 	write_u8(&writer, begin->completes);
 	write_u8(&writer, begin->adopts);
-	write_zeroes(&writer, 5);
+	write_u8(&writer, begin->partial);
+	write_zeroes(&writer, 4);
 	write_id(&writer, &begin->sync);
 	write_u64(&writer, (uint64_t)begin->cut_wall);
 	return writer_length(&writer);
@@ -154,10 +155,13 @@ int wire_get_begin(const struct frame *frame, struct wire_begin *begin)
 	begin->kind = kind;
 	begin->completes = read_bool(&reader);
 	begin->adopts = read_bool(&reader);
-	read_zeroes(&reader, 5);
+	begin->partial = read_bool(&reader);
+	read_zeroes(&reader, 4);
 	begin->sync = read_id(&reader);
-	if (kind == EPOCH_DIRECT) // belongs to a full sync, and never ends one
+	if (kind == EPOCH_DIRECT) // belongs to a sync in place, and never ends one
 		reader_demand(&reader, !id_is_none(&begin->sync) && !begin->completes && !begin->adopts);
+	else
+		reader_demand(&reader, !begin->partial);
 	begin->cut_wall = (int64_t)read_u63(&reader);
 	return verdict(&reader);
 }
@@ -236,7 +240,7 @@ size_t wire_put_reject(uint8_t *body, const struct wire_reject *reject)
 	struct writer writer = writer_begin(body);
 
 	write_u64(&writer, reject->epoch);
-	write_u8(&writer, reject->full);
+	write_u8(&writer, (uint8_t)reject->cause);
 	write_u8(&writer, 0);
 	write_reason(&writer, reject->reason);
 	return writer_length(&writer);
@@ -245,9 +249,12 @@ size_t wire_put_reject(uint8_t *body, const struct wire_reject *reject)
 int wire_get_reject(const struct frame *frame, struct wire_reject *reject)
 {
 	struct reader reader = body_of(frame, FRAME_REJECT, FRAME_REJECT);
+	uint8_t cause;
 
 	reject->epoch = read_u63(&reader);
-	reject->full = read_bool(&reader);
+	cause = read_u8(&reader);
+	reader_demand(&reader, cause <= REJECT_TOO_LARGE);
+	reject->cause = cause;
 	read_zeroes(&reader, 1);
 	read_reason(&reader, reject->reason);
 	return verdict(&reader);

@@ -101,7 +101,7 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 struct wire_welcome {
 	struct wire_hello hello;
 	bool consistent;
-	uint32_t sync_volume; // cursor of the full sync named in hello.sync
+	uint32_t sync_volume; // cursor of the sync named in hello.sync
 	uint64_t sync_block;
 	uint8_t hash_key[16]; // for COMPARE in this connection
 	uint64_t journal_bytes; // no epoch may need more
@@ -144,7 +144,7 @@ struct wire_joined {
 
 enum epoch_kind {
 	EPOCH_ATOMIC = 1, // becomes visible on the standby as a whole
-	EPOCH_DIRECT = 2, // full sync: written in place, standby inconsistent meanwhile
+	EPOCH_DIRECT = 2, // sync in place: written as it comes, standby inconsistent meanwhile
 };
 
 struct wire_begin {
@@ -153,7 +153,8 @@ struct wire_begin {
 	enum epoch_kind kind;
 	bool completes; // the standby is consistent once this one is durable
 	bool adopts; // ATOMIC: the standby is of the primary's generation once this one is durable
-	struct id sync; // DIRECT: which full sync this is
+	bool partial; // DIRECT: what is not sent stays as it was; else it walks all blocks
+	struct id sync; // DIRECT: which sync in place this is
 	int64_t cut_wall; // ns
 };
 
@@ -185,13 +186,19 @@ struct wire_epoch { // ABORT, DURABLE; TAKEOVER: the last epoch there is, durabl
 	int64_t wall; // sender's clock, ns
 };
 
+enum reject_cause {
+	REJECT_ERROR = 0, // of a disk
+	REJECT_DISK_FULL = 1, // the one that the journal lies on; it may get room
+	REJECT_TOO_LARGE = 2, // the journal could not hold it if it were empty
+};
+
 struct wire_reject {
 	uint64_t epoch; // this one and all after it are dropped; BEGIN anew
-	bool full; // the journal is too small or its disk full; else an I/O error
+	enum reject_cause cause;
 	char reason[REASON_MAX + 1];
 };
 
-struct wire_mark { // MARK, MARKED: the full sync is complete up to here
+struct wire_mark { // MARK, MARKED: the sync in place is complete up to here
 	uint32_t volume;
 	uint64_t block;
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The full sync: epochs that are written in place, past the journal. Before the
-// first write the state says, durably, that the standby is inconsistent, and
-// the journal holds nothing that a crash could bring back over it.
+// A sync in place, of all blocks or of more changes than the journal holds:
+// epochs that are written past the journal. Before the first write the state
+// says, durably, that the standby is inconsistent, and the journal holds
+// nothing that a crash could bring back over it.
 #include "sink_impl.h"
 
 #include "common/mutant.h"
@@ -15,6 +16,7 @@ void direct_begin(struct sink *sink)
 	struct direct *direct = &sink->direct;
 
 	direct->stage = DIRECT_DRAINING;
+	sink->session.too_large = false;
 	direct->begin = sink->session.begin;
 	direct->abandoned = false;
 	direct->session = sink->session.number;
@@ -50,7 +52,7 @@ static void give_up(struct sink *sink, const struct error *err)
 
 	direct->stage = DIRECT_LEAVING;
 	if (peer_waits(sink))
-		session_reject(sink, direct->begin.epoch, false, err->text);
+		session_reject(sink, direct->begin.epoch, REJECT_ERROR, err->text);
 }
 
 static void save_failed(struct sink *sink, int error)
@@ -69,7 +71,7 @@ static void inconsistent_saved(struct sink *sink, int error)
 		save_failed(sink, error);
 		return;
 	}
-	sink->consistent = false;
+	sink->consistent = sink->state.consistent;
 	if (direct->stage == DIRECT_SAVING)
 		direct->stage = direct->abandoned ? DIRECT_NONE : DIRECT_READY;
 	sink_event(sink, SINK_SYNC_STARTED, direct->begin.epoch, NULL);
@@ -82,12 +84,14 @@ static void prepare(struct sink *sink)
 	if (!apply_done(sink->apply) || !journal_drained(sink->journal) || sink->saving)
 		return;
 	volumes_forgive(sink->volumes);
-	if (!sink->state.consistent && id_equal(&sink->state.sync, &direct->begin.sync)) {
+	if (!sink->state.consistent && id_equal(&sink->state.sync, &direct->begin.sync) &&
+	    sink->state.partial == direct->begin.partial) {
 		direct->stage = DIRECT_READY; // goes on from its cursor
 		return;
 	}
 	sink->next = sink->state;
-	sink->next.consistent = false;
+	sink->next.consistent = sink->consistent && direct->begin.partial && MUTANT(OVERSIZE_STAYS_CONSISTENT);
+	sink->next.partial = direct->begin.partial;
 	sink->next.sync = direct->begin.sync;
 	sink->next.sync_volume = 0;
 	sink->next.sync_block = 0;

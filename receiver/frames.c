@@ -25,7 +25,7 @@ static int reject(struct sink *sink, int error, const struct error *err)
 	uint64_t epoch = sink->session.begin.epoch;
 
 	journal_drop(sink->journal);
-	session_reject(sink, epoch, error == -ENOSPC, err->text);
+	session_reject(sink, epoch, error == -ENOSPC ? REJECT_TOO_LARGE : REJECT_ERROR, err->text);
 	return 0;
 }
 
@@ -65,6 +65,9 @@ static int check_begin(struct sink *sink, const struct wire_begin *begin, struct
 		return fail(err, EPROTO, "epoch %" PRIu64 " belongs to a full sync that is not named", begin->epoch);
 	if (begin->kind == EPOCH_DIRECT && sink->consistent && id_equal(&begin->sync, &sink->state.sync))
 		return fail(err, EPROTO, "epoch %" PRIu64 " belongs to a full sync that is complete", begin->epoch);
+	if (begin->partial && !sink->consistent && !id_equal(&begin->sync, &sink->state.sync))
+		return fail(err, EPROTO, "epoch %" PRIu64 " is a part of what this standby does not have",
+		            begin->epoch);
 	return 0;
 }
 

@@ -93,8 +93,9 @@ static int may_promote(struct sink *sink, bool force, struct error *err)
 		sink_status(sink, &status);
 		return fail(err, EPERM,
 		            "the standby is not consistent: %" PRIu64 " of %" PRIu64
-		            " bytes of the full sync are done, and it must be complete",
-		            status.sync_done, status.sync_total);
+		            " bytes of the %s are done, and it must be complete",
+		            status.sync_done, status.sync_total,
+		            sink->state.partial ? "resync with changes that the journal could not hold" : "full sync");
 	}
 	if (!force && session->stage == SESSION_OPEN &&
 	    (session->held || clock_now(sink->clock) - sink->heard < ALIVE_WITHIN))
@@ -157,6 +158,7 @@ void promote_advance(struct sink *sink)
 	sink->next = sink->state;
 	sink->next.role = ROLE_PRIMARY;
 	sink->next.consistent = true;
+	sink->next.partial = false;
 	sink->next.lineage = sink->lineage;
 	sink->next.born = clock_wall(sink->clock);
 	sink->next.untouched = true;

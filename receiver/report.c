@@ -49,7 +49,7 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 		status->reason = "opening";
 	} else {
 		if (sink->syncing)
-			status->state = "full-sync";
+			status->state = sink->state.partial ? "resync" : "full-sync";
 		else if (sink->met && sink->verdict == VERDICT_DIVERGED)
 			status->state = "diverged";
 		else if (sink->met && sink->verdict == VERDICT_ROLLED_BACK)
@@ -60,9 +60,12 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 			status->state = "replicating";
 		else
 			status->state = "waiting";
-		status->reason = !strcmp(status->state, "refused") ? "peer-rolled-back"
-		                 : sink->connected                 ? NULL
-		                                                   : "link-down";
+		if (!strcmp(status->state, "refused"))
+			status->reason = "peer-rolled-back";
+		else if (!sink->connected)
+			status->reason = "link-down";
+		else if (sink->too_large || (sink->syncing && sink->state.partial))
+			status->reason = "journal-full";
 	}
 }
 

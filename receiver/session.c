@@ -85,16 +85,17 @@ void session_durable(struct sink *sink, uint64_t epoch)
 
 // The epoch and what came after it is gone; the peer begins anew after what was
 // kept.
-void session_reject(struct sink *sink, uint64_t epoch, bool full, const char *reason)
+void session_reject(struct sink *sink, uint64_t epoch, enum reject_cause cause, const char *reason)
 {
 	struct session *session = &sink->session;
-	struct wire_reject reject = {.epoch = epoch, .full = full};
+	struct wire_reject reject = {.epoch = epoch, .cause = cause};
 	uint8_t body[WIRE_BODY_MAX];
 
 	snprintf(reject.reason, sizeof(reject.reason), "%.*s", REASON_MAX, reason);
 	if (session->stage == SESSION_OPEN) {
 		session->received = journal_newest(sink->journal);
 		session->mode = MODE_DROPPING;
+		session->too_large = cause == REJECT_TOO_LARGE;
 		session->adopting |= session->adoption && epoch <= session->adoption;
 		session_send(sink, FRAME_REJECT, body, wire_put_reject(body, &reject));
 	}

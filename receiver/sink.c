@@ -298,6 +298,7 @@ static void journal_durable_event(void *user, const struct commit *commit)
 		sink->consistent = true;
 	if (commit->adopts)
 		roles_adopt(sink, commit);
+	sink->session.too_large = false;
 	session_durable(sink, commit->epoch);
 	sink_event(sink, SINK_DURABLE, commit->epoch, NULL);
 	if (completes)
@@ -306,7 +307,7 @@ static void journal_durable_event(void *user, const struct commit *commit)
 
 static void journal_rejected(void *user, uint64_t epoch, int error, const struct error *err)
 {
-	session_reject(user, epoch, error == -ENOSPC, err->text);
+	session_reject(user, epoch, error == -ENOSPC ? REJECT_DISK_FULL : REJECT_ERROR, err->text);
 }
 
 static void progress(void *user)
@@ -345,6 +346,7 @@ static bool settle(void *user, const struct commit *commit)
 	if (!sink->saving && !sink->save_waits) {
 		sink->next = sink->state;
 		sink->next.consistent = sink->consistent;
+		sink->next.partial &= !sink->consistent;
 		roles_next(sink);
 		sink_save(sink, settled);
 	}
@@ -420,6 +422,7 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	status->received_bytes = sink->received_bytes;
 	status->receive_rate = sink->receive_rate;
 	status->promotable = sink->opened && !sink->failed && standby && sink->consistent;
+	status->too_large = session->too_large;
 	status->syncing = standby && !sink->consistent && !id_is_none(&sink->state.sync);
 	status->sync_done = synced_bytes(&sink->state);
 	for (unsigned i = 0; i < sink->state.volume_count; i++)

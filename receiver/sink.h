@@ -68,6 +68,7 @@ struct sink_status {
 	uint64_t journal_used; // bytes
 	uint64_t received_bytes, receive_rate; // wire; bytes, bytes a second
 	bool promotable;
+	bool too_large; // what the primary sends is, for the journal: it stays at its last epoch
 	bool syncing;
 	uint64_t sync_done, sync_total; // bytes
 };

@@ -40,6 +40,7 @@ struct session {
 	uint64_t adoption; // the epoch that did; 0: none
 	bool tells_beyond; // the rest of what we hold beyond is to be told
 	bool takeover; // was asked for, and not answered
+	bool too_large; // the last epoch was, for the journal
 	bool held;
 	bool in_frame; // the channel is in a call to us
 	uint8_t *stash; // a frame that has to wait; NULL: none
@@ -155,7 +156,7 @@ void session_end(struct sink *sink, const char *why); // closes the channel
 void session_advance(struct sink *sink);
 void session_free(struct sink *sink);
 void session_durable(struct sink *sink, uint64_t epoch); // sends DURABLE
-void session_reject(struct sink *sink, uint64_t epoch, bool full, const char *reason);
+void session_reject(struct sink *sink, uint64_t epoch, enum reject_cause cause, const char *reason);
 
 // frames.c. 0, -EAGAIN (again when something has changed), or the reason to
 // close the connection.

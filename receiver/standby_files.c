@@ -16,7 +16,6 @@
 
 _Static_assert(STATE_SLOT_KIND == STATE_SLOT_KIND_PAIR, "both daemons read one state file");
 
-// A journal keeps the size it was made with: it may hold epochs.
 static size_t map_size(const struct pair_state *state)
 {
 	uint64_t blocks[VOLUMES_MAX];
@@ -26,11 +25,12 @@ static size_t map_size(const struct pair_state *state)
 	return map_bytes(state->volume_count, blocks);
 }
 
+// A journal is not made smaller: it may hold epochs.
 static int open_others(struct loop *loop, const struct paths *paths, struct standby_files *files, struct error *err)
 {
 	static const struct file_disk_options state_options = {0};
 	const struct file_disk_options journal_options = {
-	        .create = true, .size = files->config.journal, .preallocate = true};
+	        .create = true, .size = files->config.journal, .preallocate = true, .grow = true};
 	const char *pair = files->config.name;
 	char path[PATHS_MAX];
 

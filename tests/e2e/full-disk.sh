@@ -7,19 +7,6 @@
 requires jq cmp fallocate
 requires_loop
 
-# small_disk NODE SIZE: the node's state lies on a disk of its own.
-small_disk() {
-	local device
-
-	truncate -s "$2" "$work/$1.disk"
-	mkfs.ext4 -q -F -m 0 "$work/$1.disk" || fail "mkfs.ext4"
-	device=$(losetup --find --show "$work/$1.disk") || fail "losetup"
-	on_exit_undo "losetup -d $device"
-	mkdir -p "$work/$1/var/lib/stead"
-	mount_at "$device" "$work/$1/var/lib/stead"
-	on_exit_undo "umount -l $work/$1/var/lib/stead"
-}
-
 fill() {
 	dd if=/dev/zero of="$work/$1/var/lib/stead/filler" bs=64k status=none 2>/dev/null
 	sync "$work/$1/var/lib/stead/filler"

@@ -515,6 +515,19 @@ mount_at() {
 	on_exit_undo "umount -l $2"
 }
 
+# The state of a node on a disk of its own: small_disk NODE SIZE
+small_disk() {
+	local device
+
+	truncate -s "$2" "$work/$1.disk"
+	mkfs.ext4 -q -F -m 0 "$work/$1.disk" || fail "mkfs.ext4"
+	device=$(losetup --find --show "$work/$1.disk") || fail "losetup"
+	on_exit_undo "losetup -d $device"
+	mkdir -p "$work/$1/var/lib/stead"
+	mount_at "$device" "$work/$1/var/lib/stead"
+	on_exit_undo "umount -l $work/$1/var/lib/stead"
+}
+
 # In order, or what can be done of it when the server is gone.
 detach() {
 	losetup -d "$1"

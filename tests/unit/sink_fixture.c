@@ -550,13 +550,15 @@ void send_body(struct world *world, unsigned type, void *body, size_t length, co
 	memcpy(inbound->bytes, bytes, inbound->length);
 }
 
-uint64_t send_begin(struct world *world, uint64_t base, enum epoch_kind kind, bool completes, unsigned version)
+static uint64_t begin_epoch(struct world *world, uint64_t base, enum epoch_kind kind, bool completes, bool partial,
+                            unsigned version)
 {
 	struct wire_begin begin = {
 	        .epoch = world->next_epoch++,
 	        .base = base,
 	        .kind = kind,
 	        .completes = completes,
+	        .partial = partial,
 	        .cut_wall = WALL + (int64_t)version,
 	};
 	uint8_t body[WIRE_BODY_MAX];
@@ -566,6 +568,16 @@ uint64_t send_begin(struct world *world, uint64_t base, enum epoch_kind kind, bo
 	world->version_of[begin.epoch] = (uint8_t)version;
 	send_body(world, FRAME_BEGIN, body, wire_put_begin(body, &begin), NULL, 0);
 	return begin.epoch;
+}
+
+uint64_t send_begin(struct world *world, uint64_t base, enum epoch_kind kind, bool completes, unsigned version)
+{
+	return begin_epoch(world, base, kind, completes, false, version);
+}
+
+uint64_t send_partial(struct world *world, uint64_t base, unsigned version)
+{
+	return begin_epoch(world, base, EPOCH_DIRECT, false, true, version);
 }
 
 void send_end(struct world *world, uint64_t epoch)

@@ -120,6 +120,7 @@ void world_cut(struct world *world); // the connection is lost
 // Frames of the primary.
 void send_body(struct world *world, unsigned type, void *body, size_t length, const void *data, size_t data_length);
 uint64_t send_begin(struct world *world, uint64_t base, enum epoch_kind kind, bool completes, unsigned version);
+uint64_t send_partial(struct world *world, uint64_t base, unsigned version); // BEGIN of what changed, in place
 void send_end(struct world *world, uint64_t epoch);
 void send_abort(struct world *world, uint64_t epoch);
 void send_mark(struct world *world, unsigned volume, uint64_t block);

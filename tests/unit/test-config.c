@@ -57,6 +57,7 @@ static void whole_file_is_read(void **state)
 	    "capture-memory = 128M\n"
 	    "spill = 0\n"
 	    "journal = 8M\n"
+	    "journal-full = inconsistent\n"
 	    "  [volume data]  \n"
 	    "path = /dev/vg/data = 1\n"
 	    "export = socket\n"
@@ -74,6 +75,7 @@ static void whole_file_is_read(void **state)
 	assert_int_equal(config.capture_memory, 128 << 20);
 	assert_int_equal(config.spill, 0);
 	assert_int_equal(config.journal, 8 << 20);
+	assert_int_equal(config.journal_full, JOURNAL_FULL_INCONSISTENT);
 	assert_int_equal(config.volume_count, 2);
 	assert_string_equal(config.volumes[0].name, "data");
 	assert_string_equal(config.volumes[0].path, "/dev/vg/data = 1");
@@ -100,6 +102,7 @@ static void defaults_hold_where_nothing_is_said(void **state)
 	assert_int_equal(config.capture_memory, 64 << 20);
 	assert_int_equal(config.spill, 1 << 30);
 	assert_int_equal(config.journal, UINT64_C(4) << 30);
+	assert_int_equal(config.journal_full, JOURNAL_FULL_STOP);
 }
 
 struct bad {
@@ -134,7 +137,7 @@ static const struct bad bad_files[] = {
         {"[pair]\nrpo\n", 2, "neither a [section], nor KEY = VALUE"},
         {"[pair]\nspeed = 5\n", 2,
          "unknown key speed; [pair] has peer, listen, rpo, rto, auto-resync, "
-         "start-without-peer, bandwidth, capture-memory, spill, journal"},
+         "start-without-peer, bandwidth, capture-memory, spill, journal, journal-full"},
         {"[pair]\nRPO = 5s\n", 2, "unknown key RPO"},
         {"[volume a]\nrpo = 5s\n", 2, "unknown key rpo; [volume NAME] has path, export"},
         {"[pair]\nrpo = 5s\nrpo = 5s\n", 3, "rpo is given twice"},
@@ -166,6 +169,7 @@ static const struct bad bad_files[] = {
         {"[pair]\nspill = 9999999999999999T\n", 2, "spill = 9999999999999999T is no size"},
         {"[pair]\njournal = 1M\n", 2, "journal is out of range; 4M to 1024T"},
         {"[pair]\njournal = 5000001\n", 2, "journal is no multiple of 4K"},
+        {"[pair]\njournal-full = yes\n", 2, "journal-full = yes is neither stop nor inconsistent"},
         {"[volume a]\npath = img\n", 2, "path img is relative"},
         {"[volume a]\npath =\n", 2, "path has no value"},
         {"[volume a]\npath = /dev/x ; the disk\n", 2, "a comment needs a line of its own"},

@@ -158,7 +158,7 @@ static void epoch_larger_than_the_ring_is_rejected(void **state)
 	send_end(world, epoch);
 	world_run(world);
 	assert_int_equal(world->rejects, 1);
-	assert_true(world->reject.full);
+	assert_int_equal(world->reject.cause, REJECT_TOO_LARGE);
 	assert_non_null(strstr(world->reject.reason, "does not fit"));
 	assert_int_equal(world->acked, base);
 	assert_version(world, 2);
@@ -168,6 +168,95 @@ static void epoch_larger_than_the_ring_is_rejected(void **state)
 	world_run(world);
 	assert_int_equal(world->acked, epoch);
 	assert_version(world, 3);
+	world_stop(world);
+	world_free(world);
+}
+
+static void assert_partial(struct world *world)
+{
+	struct sink_status status = world_status(world);
+
+	assert_false(status.promotable);
+	assert_true(status.syncing);
+	assert_true(status.state.partial);
+	world_promote(world, true);
+	assert_int_equal(world->promote_error, -EPERM);
+	assert_non_null(strstr(world->promote_reason.text, "the journal could not hold"));
+}
+
+static void what_the_ring_cannot_hold_comes_in_place(void **state)
+{
+	struct world *world = synced(8192 + (128 << 10), 2);
+	uint64_t epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3), base = world->acked;
+
+	(void)state;
+	for (uint64_t b = 0; b < 48; b++)
+		send_block(world, 1, 0, b, 1);
+	world_run(world);
+	assert_int_equal(world->reject.cause, REJECT_TOO_LARGE);
+	assert_true(world_status(world).too_large);
+	assert_true(world_status(world).promotable);
+	assert_version(world, 2);
+
+	memset(world->sync.bytes, 7, 16);
+	send_partial(world, base, 3);
+	world_run(world);
+	assert_int_equal(world->sync_started, 2);
+	assert_false(world_status(world).too_large);
+	send_block(world, 3, 0, 0, 16);
+	send_mark(world, 0, 16);
+	world_run(world);
+	assert_int_equal(world->marked.block, 16);
+	assert_partial(world);
+
+	world_crash(world, true, 1);
+	world_start(world);
+	world_run(world);
+	assert_partial(world);
+	world_connect(world);
+	assert_false(world->welcome.consistent);
+	assert_true(id_equal(&world->welcome.hello.sync, &world->sync));
+	assert_int_equal(world->welcome.sync_block, 16);
+	base = world->welcome.hello.epoch;
+	epoch = send_partial(world, base, 3);
+	send_changes(world, 3);
+	send_end(world, epoch);
+	world_run(world);
+	assert_int_equal(world->acked, epoch);
+	assert_partial(world);
+	base = epoch;
+
+	world_connect(world);
+	assert_int_equal(world->welcome.sync_volume, VOLUMES);
+	epoch = send_begin(world, base, EPOCH_ATOMIC, true, 4);
+	send_changes(world, 4);
+	send_end(world, epoch);
+	world_run(world);
+	assert_int_equal(world->acked, epoch);
+	assert_version(world, 4);
+	assert_true(world_status(world).promotable);
+	assert_false(world_status(world).state.partial);
+	world_stop(world);
+	world_free(world);
+}
+
+// Nothing is a part of what nobody has the rest of.
+static void part_of_an_unknown_sync_is_refused(void **state)
+{
+	struct world *world = synced(JOURNAL, 2);
+	uint64_t base = world->acked;
+
+	(void)state;
+	memset(world->sync.bytes, 7, 16);
+	send_partial(world, base, 3);
+	send_block(world, 3, 0, 0, 16);
+	world_run(world);
+	world_connect(world);
+	memset(world->sync.bytes, 8, 16);
+	send_partial(world, base, 3);
+	world_run(world);
+	assert_true(world->channel->closed);
+	assert_non_null(strstr(world->why, "does not have"));
 	world_stop(world);
 	world_free(world);
 }
@@ -189,7 +278,7 @@ static void journal_error_rejects_the_epoch(void **state)
 		memdisk_fail(world->journal, 0, 0, 0, false);
 		world_sleep(world, 2 * NSEC_PER_SEC); // a superblock is written again
 		if (world->rejects > rejects) {
-			assert_true(world->reject.full);
+			assert_int_equal(world->reject.cause, REJECT_DISK_FULL);
 			assert_int_equal(world->acked, base);
 			epoch = send_begin(world, base, EPOCH_ATOMIC, false, 3);
 			send_changes(world, 3);
@@ -726,7 +815,7 @@ static void full_sync_survives_a_volume_error(void **state)
 	send_all(world, 2);
 	world_run(world);
 	assert_int_equal(world->rejects, 1);
-	assert_false(world->reject.full);
+	assert_int_equal(world->reject.cause, REJECT_ERROR);
 	assert_false(world_status(world).promotable);
 	world_cut(world);
 	world_connect(world);
@@ -889,6 +978,8 @@ int main(void)
 	        cmocka_unit_test(ring_wraps_and_holds_the_channel),
 	        cmocka_unit_test(several_epochs_on_their_way),
 	        cmocka_unit_test(epoch_larger_than_the_ring_is_rejected),
+	        cmocka_unit_test(what_the_ring_cannot_hold_comes_in_place),
+	        cmocka_unit_test(part_of_an_unknown_sync_is_refused),
 	        cmocka_unit_test(journal_error_rejects_the_epoch),
 	        cmocka_unit_test(abort_and_loss_drop_the_epoch),
 	        cmocka_unit_test(wrong_frames_close_the_connection),

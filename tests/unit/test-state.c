@@ -56,6 +56,7 @@ static struct pair_state large_state(void)
 	state.paused = true;
 	state.fenced = true;
 	state.consistent = true;
+	state.partial = true;
 	memset(state.sync.bytes, 6, sizeof(state.sync.bytes));
 	state.sync_volume = 31;
 	state.sync_block = 1;
@@ -104,6 +105,7 @@ static void round_trip(const struct pair_state *before)
 	assert_int_equal(after.paused, before->paused);
 	assert_int_equal(after.fenced, before->fenced);
 	assert_int_equal(after.consistent, before->consistent);
+	assert_int_equal(after.partial, before->partial);
 	assert_int_equal(after.sync_volume, before->sync_volume);
 	assert_int_equal(after.sync_block, before->sync_block);
 	assert_int_equal(after.promoted_epoch, before->promoted_epoch);

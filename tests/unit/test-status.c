@@ -277,6 +277,7 @@ static void full_sync_has_nothing_to_recover_to(void **state)
 	struct source_status source = {.state = SOURCE_STATE_FULL_SYNC,
 	                               .connected = true,
 	                               .durable = 3,
+	                               .inconsistent = true,
 	                               .syncing = true,
 	                               .sync_done = 4096,
 	                               .sync_total = 8192,
@@ -309,6 +310,37 @@ static void full_sync_has_nothing_to_recover_to(void **state)
 	expect_text(json, "rpo_state", "breached");
 	expect_null(json, "recovery_point");
 	expect_number(json_object_get(json, "sync"), "done_bytes", 4096);
+	json_decref(json);
+}
+
+static void changes_in_place_have_nothing_to_recover_to(void **state)
+{
+	struct source_status source = {.state = SOURCE_STATE_RESYNC, .reason = "journal-full", .inconsistent = true};
+	struct sink_status sink = {.opened = true,
+	                           .connected = true,
+	                           .too_large = true,
+	                           .promotable = true,
+	                           .state = {.consistent = true},
+	                           .heard = now_value};
+	json_t *json;
+
+	(void)state;
+	watch = (struct rpo_watch){0};
+	json = primary(&source); // not connected, and it knows
+	assert_true(json_is_false(json_object_get(json, "promotable")));
+	expect_null(json, "lag_seconds");
+	json_decref(json);
+	json = standby(&sink);
+	expect_text(json, "state", "replicating");
+	expect_text(json, "reason", "journal-full");
+	assert_true(json_is_true(json_object_get(json, "promotable")));
+	json_decref(json);
+	sink = (struct sink_status){
+	        .opened = true, .connected = true, .syncing = true, .state = {.partial = true}, .heard = now_value};
+	json = standby(&sink);
+	expect_text(json, "state", "resync");
+	expect_text(json, "reason", "journal-full");
+	assert_true(json_is_false(json_object_get(json, "promotable")));
 	json_decref(json);
 }
 
@@ -557,6 +589,7 @@ int main(void)
 	        cmocka_unit_test_setup(primary_that_has_heard_nothing, prepare),
 	        cmocka_unit_test_setup(idle_primary_is_as_good_as_now, prepare),
 	        cmocka_unit_test_setup(full_sync_has_nothing_to_recover_to, prepare),
+	        cmocka_unit_test_setup(changes_in_place_have_nothing_to_recover_to, prepare),
 	        cmocka_unit_test_setup(replaced_primary_claims_nothing, prepare),
 	        cmocka_unit_test_setup(breaches_add_up, prepare),
 	        cmocka_unit_test_setup(risk_is_told_earlier_while_nothing_is_shipped, prepare),

@@ -159,6 +159,7 @@ static void fill_begin(union body *value)
 	        .epoch = 8,
 	        .base = 7,
 	        .kind = EPOCH_DIRECT,
+	        .partial = true,
 	        .sync = id_of(3),
 	        .cut_wall = 1700000000000000000,
 	};
@@ -181,7 +182,7 @@ static void fill_epoch(union body *value)
 
 static void fill_reject(union body *value)
 {
-	value->reject = (struct wire_reject){.epoch = 11, .full = true, .reason = "journal too small"};
+	value->reject = (struct wire_reject){.epoch = 11, .cause = REJECT_TOO_LARGE, .reason = "journal too small"};
 }
 
 static void fill_mark(union body *value)
@@ -409,11 +410,13 @@ static const struct defect defects[] = {
         DEFECT(BEGIN, 16, "\0"),
         DEFECT(BEGIN, 16, "\3"),
         DEFECT(BEGIN, 17, "\1"), // DIRECT completes nothing
-        DEFECT(BEGIN, 16, "\1\2"),
+        DEFECT(BEGIN, 16, "\1\2\0\0"),
         DEFECT(BEGIN, 18, "\1"), // DIRECT adopts nothing
-        DEFECT(BEGIN, 16, "\1\0\2"),
-        DEFECT(BEGIN, 19, "\1"),
-        DEFECT(BEGIN, 24, NONE), // DIRECT without its full sync
+        DEFECT(BEGIN, 16, "\1\0\2\0"),
+        DEFECT(BEGIN, 16, "\1"), // ATOMIC is not partial
+        DEFECT(BEGIN, 19, "\2"),
+        DEFECT(BEGIN, 20, "\1"),
+        DEFECT(BEGIN, 24, NONE), // DIRECT without its sync
         DEFECT(BEGIN, 47, "\x80"),
         DEFECT(DIFFER, 0, "\0"), // epoch 0
         DEFECT(DIFFER, 7, "\x80"),
@@ -427,7 +430,7 @@ static const struct defect defects[] = {
         DEFECT(ABORT, 7, "\x80"),
         DEFECT(DURABLE, 15, "\xff"),
         DEFECT(REJECT, 7, "\x80"),
-        DEFECT(REJECT, 8, "\2"),
+        DEFECT(REJECT, 8, "\3"),
         DEFECT(REJECT, 9, "\1"),
         DEFECT(REJECT, 12, "\x1b"),
         DEFECT(MARK, 0, "\x21"),
