@@ -31,6 +31,9 @@ struct agent {
 	TAILQ_HEAD(, join) joins; // under way
 };
 
+// control.c: a new array of status_json(), of all pairs or those of the name.
+json_t *agent_status(struct agent *agent, const char *name);
+
 // control.c: every command of the control socket.
 void agent_control(void *user, struct control_call *call, const char *command, json_t *request);
 

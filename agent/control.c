@@ -30,21 +30,29 @@ static struct pair *find(struct agent *agent, struct control_call *call, json_t 
 	return NULL;
 }
 
-static void status(struct agent *agent, struct control_call *call, json_t *request)
+json_t *agent_status(struct agent *agent, const char *name)
 {
-	const char *name = json_string_value(json_object_get(request, "pair"));
 	json_t *array = json_array();
 	struct pair *pair;
 
 	for (pair = TAILQ_FIRST(&agent->pairs); pair; pair = pair_next(pair)) {
+		struct pair *newer = pair_find(agent, pair_name(pair));
 		struct pair_status status;
 
-		if (name && strcmp(name, pair_name(pair)) != 0)
+		// One that still stops has perhaps been started anew.
+		if ((newer && newer != pair) || (name && strcmp(name, pair_name(pair)) != 0))
 			continue;
 		pair_status(pair, &status);
 		json_array_append_new(array, status_json(&status));
 	}
-	control_reply(call, json_pack("{s:o}", "pairs", array));
+	return array;
+}
+
+static void status(struct agent *agent, struct control_call *call, json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "pair"));
+
+	control_reply(call, json_pack("{s:o}", "pairs", agent_status(agent, name)));
 }
 
 // -- pause, resume --

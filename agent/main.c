@@ -189,6 +189,13 @@ static void begin(void *user)
 	          agent->paths.root[0] ? agent->paths.root : "/", pairs);
 }
 
+static json_t *status(void *user)
+{
+	struct main_state *state = user;
+
+	return agent_status(&state->agent, NULL);
+}
+
 static void tear_down(void *user)
 {
 	struct main_state *state = user;
@@ -201,22 +208,25 @@ static void tear_down(void *user)
 
 static const struct daemon_program program = {
         .name = "stead-agent",
+        .metrics = "127.0.0.1:7421",
         .stopped = "agent-stopped",
         .set_up = set_up,
+        .status = status,
         .begin = begin,
         .reload = on_reload,
         .stop = on_stop,
         .tear_down = tear_down,
-        .help = "Usage: stead-agent [--root DIR]\n"
+        .help = "Usage: stead-agent [--root DIR] [--metrics ADDR]\n"
                 "\n"
                 "Serves and replicates the volumes of the pairs that this node is the primary\n"
-                "of. Stays in the foreground. It listens on unix sockets only; use `stead` to\n"
-                "talk to it.\n"
+                "of. Stays in the foreground; use `stead` to talk to it.\n"
                 "\n"
-                "  --root DIR  configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
-                "              sockets in DIR/run/stead (default /)\n"
-                "  --help      this text\n"
-                "  --version   the version\n"
+                "  --root DIR      configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
+                "                  sockets in DIR/run/stead (default /)\n"
+                "  --metrics ADDR  HOST:PORT of the metrics, by HTTP, or off (default\n"
+                "                  127.0.0.1:7421)\n"
+                "  --help          this text\n"
+                "  --version       the version\n"
                 "\n"
                 "SIGHUP reloads the configuration, SIGTERM stops in order.\n",
 };

@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WATCH_NSEC (2 * NSEC_PER_SEC)
 #define BUSY_MSEC 5000
 #define BUSY_RETRY_MSEC 50
 
@@ -267,7 +266,8 @@ static void watch(struct timer *timer)
 	struct pair_status status;
 
 	pair_status(pair, &status);
-	clock_set(clock, timer, clock_now(clock) + WATCH_NSEC);
+	rpo_watch_sample(&pair->watch, status.lag);
+	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);
 }
 
 // The engine reads the state itself only at source_new(); saving it needs to

@@ -99,6 +99,7 @@ void report_source(const struct source_report *report, struct clock *clock, stru
 	if (replaced(source))
 		status->rpo_state = RPO_UNKNOWN;
 	status->breach_total = watch->total;
+	status->lags = watch->lags;
 	status->bytes_behind = known(source->bytes_behind, true);
 	status->change_rate = known(source->change_rate, true);
 	status->ship_rate = known(source->ship_rate, true);

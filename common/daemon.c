@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon.h"
 
+#include "exporter.h"
 #include "keys.h"
 #include "lock.h"
 #include "log.h"
@@ -22,21 +23,20 @@
 struct options {
 	const char *root;
 	const char *listen;
+	const char *metrics;
 };
 
 // False when the program is to end with *status.
 static bool parse(int argc, char **argv, const struct daemon_program *program, struct options *options, int *status)
 {
 	static const struct option longs[] = {
-	        {"root", required_argument, NULL, 'r'},
-	        {"listen", required_argument, NULL, 'l'},
-	        {"help", no_argument, NULL, 'h'},
-	        {"version", no_argument, NULL, 'v'},
-	        {NULL, 0, NULL, 0},
+	        {"root", required_argument, NULL, 'r'},    {"listen", required_argument, NULL, 'l'},
+	        {"metrics", required_argument, NULL, 'm'}, {"help", no_argument, NULL, 'h'},
+	        {"version", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0},
 	};
 	int option;
 
-	*options = (struct options){"/", program->listen};
+	*options = (struct options){"/", program->listen, program->metrics};
 	*status = 2;
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
@@ -48,6 +48,9 @@ static bool parse(int argc, char **argv, const struct daemon_program *program, s
 			if (!program->listen)
 				break;
 			options->listen = optarg;
+			continue;
+		case 'm':
+			options->metrics = optarg;
 			continue;
 		case 'h':
 			fputs(program->help, stdout);
@@ -117,6 +120,7 @@ struct daemon {
 	struct loop *loop;
 	int fd; // -1: no signals are read
 	struct signalfd_siginfo info;
+	struct exporter *exporter;
 	bool ending;
 };
 
@@ -193,6 +197,7 @@ static void finish(struct daemon *daemon)
 		daemon_end(daemon);
 		(void)loop_run(daemon->loop);
 	}
+	exporter_free(daemon->exporter);
 	daemon->program->tear_down(daemon->user);
 	loop_free(daemon->loop);
 }
@@ -216,6 +221,9 @@ int daemon_main(int argc, char **argv, const struct daemon_program *program, str
 		result = start(&daemon, &err);
 		if (!result)
 			result = program->set_up(user, &daemon, options.listen, &err);
+		if (!result)
+			result = exporter_new(daemon.loop, options.metrics, program->status, user, &daemon.exporter,
+			                      &err);
 		if (!result)
 			result = run(&daemon, &err);
 	}

@@ -10,6 +10,7 @@
 #include "paths.h"
 #include "tls.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 
 struct daemon;
@@ -18,10 +19,14 @@ struct daemon_program {
 	const char *name; // stead-agent
 	const char *help; // for --help
 	const char *listen; // default of --listen; NULL: there is no such option
+	const char *metrics; // default of --metrics
 	const char *stopped; // the event that is the last
 
 	// Opens what the daemon serves with. 0 or -errno with the reason.
 	int (*set_up)(void *user, struct daemon *daemon, const char *listen, struct error *err);
+
+	// Of all pairs: a new array of status_json().
+	json_t *(*status)(void *user);
 
 	// Takes the pairs up and says that it runs.
 	void (*begin)(void *user);

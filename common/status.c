@@ -7,6 +7,20 @@
 #include <time.h>
 #include <unistd.h>
 
+const double lag_bounds[LAG_BOUNDS - 1] = {0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200};
+
+void rpo_watch_sample(struct rpo_watch *watch, int64_t lag)
+{
+	unsigned i = 0;
+
+	if (lag < 0)
+		return;
+	while (i < LAG_BOUNDS - 1 && (double)lag > lag_bounds[i] * (double)NSEC_PER_SEC)
+		i++;
+	watch->lags.counts[i]++;
+	watch->lags.sum += (uint64_t)lag;
+}
+
 enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_protected, bool ships, int64_t lag,
                                 uint64_t rpo)
 {
@@ -154,6 +168,20 @@ static json_t *divergence_json(const struct pair_status *status)
 	return json_pack("{s:o,s:o}", "here", side_json(&status->here), "peer", side_json(&status->there));
 }
 
+// Bounds and counts in one order; the last count is for what is over all of
+// them.
+static json_t *lags_json(const struct lag_histogram *lags)
+{
+	json_t *bounds = json_array(), *counts = json_array();
+
+	for (unsigned i = 0; i < LAG_BOUNDS - 1; i++)
+		json_array_append_new(bounds, json_real(lag_bounds[i]));
+	for (unsigned i = 0; i < LAG_BOUNDS; i++)
+		json_array_append_new(counts, json_integer((json_int_t)lags->counts[i]));
+	return json_pack("{s:o,s:o,s:o}", "bounds_seconds", bounds, "counts", counts, "sum_seconds",
+	                 seconds((int64_t)lags->sum));
+}
+
 json_t *status_json(const struct pair_status *status)
 {
 	static const char *const rpo_names[] = {"ok", "at-risk", "breached", NULL};
@@ -163,7 +191,7 @@ json_t *status_json(const struct pair_status *status)
 	id_text(&status->generation, generation);
 	return json_pack(
 	        "{s:o,s:o,s:o,s:s,s:o,s:b,s:o,s:o,s:{s:o,s:o,s:o},s:o,s:o,s:o,s:o,s:o,"
-	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 	        "pair", text(status->config->name), "node", text(status->node), "role", text(role_names[status->role]),
 	        "state", status->state, "reason", text(status->reason), "connected", status->connected, "peer",
 	        text(*status->peer ? status->peer : status->config->peer), "generation",
@@ -177,5 +205,5 @@ json_t *status_json(const struct pair_status *status)
 	        "eta_seconds", seconds(status->eta), "sync", sync_json(status), "promotable",
 	        status->promotable < 0 ? json_null() : json_boolean(status->promotable), "recovery_point",
 	        recovery_json(status), "volumes", volumes_json(status), "divergence", divergence_json(status), "redo",
-	        redo_json(status));
+	        redo_json(status), "lag_histogram", lags_json(&status->lags));
 }

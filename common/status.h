@@ -17,13 +17,27 @@
 
 #define UNKNOWN INT64_C(-1) // of every number below; null in the JSON
 
+// How often the lag was at most so much; the last one is for any.
+#define LAG_BOUNDS 13
+extern const double lag_bounds[LAG_BOUNDS - 1]; // seconds
+
+struct lag_histogram {
+	uint64_t counts[LAG_BOUNDS]; // over the bound before and up to this one
+	uint64_t sum; // ns
+};
+
 // Adds up for how long the RPO was not held, since the daemon started. Zeroed
 // before the first use; one a pair.
 struct rpo_watch {
 	uint64_t last; // clock_now(); 0: never updated
 	bool breached; // since then
 	uint64_t total; // ns
+	struct lag_histogram lags;
 };
+
+// Takes the lag into the histogram; once each RPO_WATCH_NSEC. UNKNOWN: it is
+// left out.
+void rpo_watch_sample(struct rpo_watch *watch, int64_t lag);
 
 enum rpo_state {
 	RPO_OK,
@@ -65,6 +79,7 @@ struct pair_status {
 	int64_t lag; // ns
 	enum rpo_state rpo_state;
 	uint64_t breach_total; // ns
+	struct lag_histogram lags;
 	int64_t bytes_behind;
 	int64_t change_rate, ship_rate, wire_bytes;
 	int64_t eta; // ns

@@ -27,21 +27,29 @@ static struct standby *find(struct receiver *receiver, struct control_call *call
 	return NULL;
 }
 
-static void status(struct receiver *receiver, struct control_call *call, json_t *request)
+json_t *receiver_status(struct receiver *receiver, const char *name)
 {
-	const char *name = json_string_value(json_object_get(request, "pair"));
 	json_t *array = json_array();
 	struct standby *standby;
 
 	for (standby = TAILQ_FIRST(&receiver->standbys); standby; standby = standby_next(standby)) {
+		struct standby *newer = standby_find(receiver, standby_name(standby));
 		struct pair_status status;
 
-		if (name && strcmp(name, standby_name(standby)) != 0)
+		// One that still stops has perhaps been started anew.
+		if ((newer && newer != standby) || (name && strcmp(name, standby_name(standby)) != 0))
 			continue;
 		standby_status(standby, &status);
 		json_array_append_new(array, status_json(&status));
 	}
-	control_reply(call, json_pack("{s:o}", "pairs", array));
+	return array;
+}
+
+static void status(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "pair"));
+
+	control_reply(call, json_pack("{s:o}", "pairs", receiver_status(receiver, name)));
 }
 
 // -- pair-remove --

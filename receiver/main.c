@@ -175,6 +175,13 @@ static void begin(void *user)
 	          receiver->paths.root[0] ? receiver->paths.root : "/", listen, pairs);
 }
 
+static json_t *status(void *user)
+{
+	struct main_state *state = user;
+
+	return receiver_status(&state->receiver, NULL);
+}
+
 static void tear_down(void *user)
 {
 	struct main_state *state = user;
@@ -190,22 +197,26 @@ static void tear_down(void *user)
 static const struct daemon_program program = {
         .name = "stead-receiver",
         .listen = NET_LISTEN_DEFAULT,
+        .metrics = "127.0.0.1:7422",
         .stopped = "receiver-stopped",
         .set_up = set_up,
+        .status = status,
         .begin = begin,
         .reload = on_reload,
         .stop = on_stop,
         .tear_down = tear_down,
-        .help = "Usage: stead-receiver [--root DIR] [--listen ADDR]\n"
+        .help = "Usage: stead-receiver [--root DIR] [--listen ADDR] [--metrics ADDR]\n"
                 "\n"
                 "Takes what the primaries of this node's standby volumes send, makes it\n"
                 "durable and applies it. Stays in the foreground; use `stead` to talk to it.\n"
                 "\n"
-                "  --root DIR     configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
-                "                 sockets in DIR/run/stead (default /)\n"
-                "  --listen ADDR  HOST:PORT or [IPV6]:PORT to listen on (default [::]:7420)\n"
-                "  --help         this text\n"
-                "  --version      the version\n"
+                "  --root DIR      configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
+                "                  sockets in DIR/run/stead (default /)\n"
+                "  --listen ADDR   HOST:PORT or [IPV6]:PORT to listen on (default [::]:7420)\n"
+                "  --metrics ADDR  HOST:PORT of the metrics, by HTTP, or off (default\n"
+                "                  127.0.0.1:7422)\n"
+                "  --help          this text\n"
+                "  --version       the version\n"
                 "\n"
                 "SIGHUP reloads the configuration, SIGTERM stops in order.\n",
 };

@@ -36,6 +36,9 @@ struct receiver {
 	TAILQ_HEAD(, fence) fences; // under way
 };
 
+// control.c: a new array of status_json(), of all pairs or those of the name.
+json_t *receiver_status(struct receiver *receiver, const char *name);
+
 // control.c: every command of the control socket.
 void receiver_control(void *user, struct control_call *call, const char *command, json_t *request);
 

@@ -91,6 +91,7 @@ void report_sink(const struct pair_config *config, const struct sink_status *sin
 	status->rpo_state =
 	        rpo_watch_update(watch, now, status->promotable == 1, sink->connected, status->lag, config->rpo);
 	status->breach_total = watch->total;
+	status->lags = watch->lags;
 	if (sink->connected && status->lag == 0 && !sink->syncing)
 		status->eta = 0;
 	status->syncing = sink->opened && sink->syncing;

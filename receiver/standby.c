@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WATCH_NSEC (2 * NSEC_PER_SEC)
 #define APPLY_MEMORY (UINT64_C(16) << 20)
 
 const char *standby_name(const struct standby *standby)
@@ -244,7 +243,8 @@ static void watch(struct timer *timer)
 	struct pair_status status;
 
 	standby_status(standby, &status);
-	clock_set(clock, timer, clock_now(clock) + WATCH_NSEC);
+	rpo_watch_sample(&standby->watch, status.lag);
+	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);
 }
 
 static void start_engine(struct standby *standby)

@@ -95,6 +95,7 @@ static void expect_fields(json_t *json)
 	                                  "volumes",
 	                                  "divergence",
 	                                  "redo",
+	                                  "lag_histogram",
 	                                  NULL};
 	static const char *const epoch[] = {"open", "durable", "applied", NULL};
 	static const char *const sync[] = {"done_bytes", "total_bytes", NULL};
@@ -385,6 +386,30 @@ static void breaches_add_up(void **state)
 	}
 }
 
+static void lags_are_counted_by_size(void **state)
+{
+	struct source_status source = {.state = SOURCE_STATE_REPLICATING, .connected = true, .durable = 1};
+	static const int64_t lags[] = {0, SEC / 10, SEC / 10 + 1, SEC, 8000 * SEC, UNKNOWN};
+	json_t *json, *histogram, *counts;
+
+	(void)state;
+	watch = (struct rpo_watch){0};
+	for (size_t i = 0; i < sizeof(lags) / sizeof(lags[0]); i++)
+		rpo_watch_sample(&watch, lags[i]);
+	json = primary(&source);
+	histogram = json_object_get(json, "lag_histogram");
+	counts = json_object_get(histogram, "counts");
+	assert_int_equal(json_array_size(counts), LAG_BOUNDS);
+	assert_int_equal(json_array_size(json_object_get(histogram, "bounds_seconds")), LAG_BOUNDS - 1);
+	for (unsigned i = 0; i < LAG_BOUNDS; i++)
+		assert_int_equal(json_integer_value(json_array_get(counts, i)),
+		                 i == 0                                    ? 2
+		                 : i == 1 || i == 3 || i == LAG_BOUNDS - 1 ? 1
+		                                                           : 0);
+	expect_number(histogram, "sum_seconds", 8001.2);
+	json_decref(json);
+}
+
 // Nothing is shipped: the lag cannot but grow.
 static void risk_is_told_earlier_while_nothing_is_shipped(void **state)
 {
@@ -592,6 +617,7 @@ int main(void)
 	        cmocka_unit_test_setup(changes_in_place_have_nothing_to_recover_to, prepare),
 	        cmocka_unit_test_setup(replaced_primary_claims_nothing, prepare),
 	        cmocka_unit_test_setup(breaches_add_up, prepare),
+	        cmocka_unit_test_setup(lags_are_counted_by_size, prepare),
 	        cmocka_unit_test_setup(risk_is_told_earlier_while_nothing_is_shipped, prepare),
 	        cmocka_unit_test_setup(standby_in_step, prepare),
 	        cmocka_unit_test_setup(silence_is_added_to_the_lag, prepare),
