@@ -44,7 +44,7 @@ struct nbd_device {
 	int result;
 	struct error reason;
 
-	bool open, closing, leaving, lost_told;
+	bool open, closing, lost_told;
 	enum export_end end;
 	void (*opened)(void *user, int error, const struct error *reason);
 	void (*closed)(void *user);
@@ -215,7 +215,7 @@ static void attach_again(struct timer *timer)
 {
 	struct nbd_device *device = (struct nbd_device *)((char *)timer - offsetof(struct nbd_device, attach));
 
-	if (start_job(device, attach_work, attach_done) < 0)
+	if (device->working || start_job(device, attach_work, attach_done) < 0)
 		try_again(device);
 }
 
@@ -283,9 +283,11 @@ static void disconnect_work(struct job *job)
 	struct nbd_device *device = of_job(job);
 	struct error reason;
 
-	device->leaving = device->end == EXPORT_LEAVE && device_use(device->path + strlen("/dev/"), &reason) < 0;
-	if (!device->leaving && nbd_netlink_disconnect(device->index, &reason) < 0)
-		device->leaving = true;
+	if (device->end == EXPORT_LEAVE && device_use(device->path + strlen("/dev/"), &reason) < 0)
+		return;
+	if (nbd_netlink_disconnect(device->index, &reason) < 0)
+		log_event(LOG_LEVEL_ERROR, "device-not-ended", "volume=%s device=%s reason=%s", device->config->name,
+		          device->path, reason.text);
 }
 
 static void disconnect_done(struct job *job)
@@ -295,9 +297,8 @@ static void disconnect_done(struct job *job)
 	device->working = false;
 	if (!device->connection)
 		finish_later(device);
-	else
-		connection_finish(
-		        device->connection); // what was sent before and is not answered has failed already, or comes again
+	else // what it has sent and is not answered has failed, or comes again
+		connection_finish(device->connection);
 }
 
 static void close_down(struct nbd_device *device)

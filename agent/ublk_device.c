@@ -34,6 +34,7 @@ struct ublk_device {
 	int result; // of the job
 	struct error reason;
 
+	bool left; // of the job: the driver was not told to stop
 	bool open, closing, stopped, ended;
 	enum export_end end;
 	void (*opened)(void *user, int error, const struct error *reason);
@@ -316,12 +317,12 @@ static void stop_work(struct job *job)
 	struct ublk_control control;
 	struct error reason;
 
-	device->stopped = false;
+	device->left = true;
 	if (device->end == EXPORT_LEAVE && device_use(device->path + strlen("/dev/"), &reason) < 0)
 		return;
 	if (ublk_control_open(&control, &reason) < 0)
 		return;
-	device->stopped = ublk_stop(&control, device->info.dev_id) != -EINTR;
+	device->left = ublk_stop(&control, device->info.dev_id) == -EINTR;
 	ublk_control_close(&control);
 }
 
@@ -329,6 +330,7 @@ static void stop_done(struct job *job)
 {
 	struct ublk_device *device = of_job(job);
 
+	device->stopped = !device->left;
 	if (device->stopped)
 		delete_stopped(device);
 	else
