@@ -474,7 +474,7 @@ write_noise() {
 		printf 'write -s %s/noise/%05d %dk 4k\n' "$work" $i $(((first + i * stride) * 4))
 	done | qemu-io -f raw "$(uri "$node" "$volume")" >"$work/out" 2>&1 ||
 		fail "$volume on $node takes no writes: $(tail -n 3 "$work/out")"
-	[ "$(grep -c '^wrote 4096/4096' "$work/out")" = "$count" ] ||
+	[ "$(grep -c 'wrote 4096/4096' "$work/out")" = "$count" ] ||
 		fail "not all writes to $volume on $node were done: $(tail -n 3 "$work/out")"
 }
 
