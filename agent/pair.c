@@ -239,7 +239,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .spill_bytes = files->spill ? files->spill->size : 0,
 	        .capture_memory = files->config.capture_memory,
 	        .rpo = files->config.rpo,
-	        .bandwidth = files->config.bandwidth,
+	        .bandwidth = pair->bandwidth = pair_bandwidth(pair),
 	        .in_place = files->config.journal_full == JOURNAL_FULL_INCONSISTENT,
 	        .start_without_peer = files->config.start_without_peer,
 	        .random = daemon_random,
@@ -267,6 +267,8 @@ static void watch(struct timer *timer)
 
 	pair_status(pair, &status);
 	rpo_watch_sample(&pair->watch, status.lag);
+	if (pair->source)
+		pair_keep_hours(pair);
 	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);
 }
 

@@ -56,6 +56,7 @@ struct pair {
 	bool left_ended; // devices of a former process were looked for, to end them
 	bool serving;
 	bool serve; // asked for before it was open
+	uint64_t bandwidth; // the limit at this time of day
 	struct timer watch_timer; // adds up breaches of the RPO
 	struct rpo_watch watch;
 	struct await *awaits;
@@ -85,6 +86,8 @@ bool pair_redo_busy(struct pair *pair); // stops it; calls pair_shut() when that
 void pair_redo_report(const struct pair *pair, struct pair_status *status);
 
 // pair_run.c
+uint64_t pair_bandwidth(const struct pair *pair); // as the configuration has it now
+void pair_keep_hours(struct pair *pair); // so that the engine has it
 int pair_fenced(const struct pair *pair, struct error *reason); // -EPERM
 void pair_answer(struct pair *pair, int error, const struct error *reason); // those who await
 void pair_log_sides(const struct pair *pair); // of a divergence, for whoever has to decide

@@ -5,12 +5,14 @@
 #include "pair_impl.h"
 
 #include "common/log.h"
+#include "common/units.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 // -- waiting --
 
@@ -254,6 +256,31 @@ static bool same_otherwise(const struct pair_config *a, const struct pair_config
 	return same;
 }
 
+uint64_t pair_bandwidth(const struct pair *pair)
+{
+	const struct pair_config *config = &pair->files.config;
+	time_t now = (time_t)(clock_wall(loop_clock(pair->agent->loop)) / (int64_t)NSEC_PER_SEC);
+	struct tm tm;
+
+	localtime_r(&now, &tm);
+	return hours_rate(config->hours, config->hours_count, (unsigned)(tm.tm_hour * 60 + tm.tm_min),
+	                  config->bandwidth);
+}
+
+void pair_keep_hours(struct pair *pair)
+{
+	uint64_t bandwidth = pair_bandwidth(pair);
+	char text[UNITS_TEXT_MAX] = "none";
+
+	if (bandwidth == pair->bandwidth)
+		return;
+	pair->bandwidth = bandwidth;
+	source_set_limits(pair->source, pair->files.config.rpo, bandwidth);
+	if (bandwidth)
+		format_size(bandwidth, text, sizeof(text));
+	log_event(LOG_LEVEL_INFO, "bandwidth", "pair=%s limit=%s", pair->name, text);
+}
+
 void pair_reload(struct pair *pair)
 {
 	struct pair_config *config = &pair->files.config, new;
@@ -276,12 +303,15 @@ void pair_reload(struct pair *pair)
 	config->rpo = new.rpo;
 	config->rto = new.rto;
 	config->bandwidth = new.bandwidth;
+	config->hours_count = new.hours_count;
+	memcpy(config->hours, new.hours, sizeof(config->hours));
 	config->journal_full = new.journal_full;
 	config->start_without_peer = new.start_without_peer;
 	config->auto_resync = new.auto_resync;
 	memcpy(config->listen, new.listen, sizeof(config->listen));
 	source_set_in_place(pair->source, config->journal_full == JOURNAL_FULL_INCONSISTENT);
-	source_set_limits(pair->source, config->rpo, config->bandwidth);
+	pair->bandwidth = pair_bandwidth(pair);
+	source_set_limits(pair->source, config->rpo, pair->bandwidth);
 	log_event(LOG_LEVEL_INFO, "config-reloaded", "pair=%s", pair->name);
 }
 

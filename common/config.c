@@ -66,6 +66,8 @@ int config_check(const struct pair_config *config, struct error *err)
 	for (unsigned key = 0; !error && key < pair_key_count; key++)
 		error = pair_key_check(&pair_keys[key], config, err);
 	if (!error)
+		error = hours_check(config->hours, config->hours_count, err);
+	if (!error)
 		error = check_volumes(config, err);
 	return error;
 }

@@ -6,6 +6,7 @@
 
 #include "block.h"
 #include "error.h"
+#include "hours.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +43,8 @@ struct pair_config {
 	bool auto_resync;
 	bool start_without_peer;
 	uint64_t bandwidth; // bytes a second; 0: no limit
+	unsigned hours_count;
+	struct hours hours[HOURS_MAX]; // when another bandwidth holds
 	uint64_t capture_memory; // bytes
 	uint64_t spill; // bytes at most; 0: no spill file
 	uint64_t journal; // bytes, a multiple of 4096

@@ -165,12 +165,30 @@ static char *next_line(char *line, int size, void *user)
 	return line;
 }
 
+// "bandwidth 08:00-18:00 = 5M", which inih has taken apart at its first colon.
+static int hours_value(struct parse *parse, const char *begin, const char *rest)
+{
+	struct pair_config *config = parse->config;
+	char text[LINE_MAX_BYTES * 2];
+	struct error why;
+
+	if (config->hours_count == HOURS_MAX)
+		return parse_fail(parse, parse->line, "more than %d hours of bandwidth", HOURS_MAX);
+	snprintf(text, sizeof(text), "%s:%s", begin + strspn(begin, " \t"), rest);
+	if (hours_parse(text, &config->hours[config->hours_count], &why) < 0 ||
+	    hours_check(config->hours, ++config->hours_count, &why) < 0)
+		return parse_fail(parse, parse->line, "%s", why.text);
+	return 0;
+}
+
 static int pair_value(struct parse *parse, const char *name, const char *value)
 {
 	const struct pair_key *key = pair_key_find(name);
 	struct error why;
 	unsigned bit;
 
+	if (!strncmp(name, "bandwidth ", 10))
+		return hours_value(parse, name + 10, value);
 	if (!key) {
 		char known[200] = "";
 

@@ -22,6 +22,11 @@ static int write_text(FILE *out, const struct pair_config *config)
 		if (pair_key_format(&pair_keys[i], config, value))
 			fprintf(out, "%s = %s\n", pair_keys[i].name, value);
 	}
+	for (unsigned i = 0; i < config->hours_count; i++) {
+		char hours[HOURS_TEXT_MAX];
+
+		fprintf(out, "bandwidth %s\n", hours_format(&config->hours[i], hours));
+	}
 	for (unsigned i = 0; i < config->volume_count; i++) {
 		const struct config_volume *volume = &config->volumes[i];
 

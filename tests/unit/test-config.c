@@ -54,6 +54,8 @@ static void whole_file_is_read(void **state)
 	    "auto-resync = yes\n"
 	    "start-without-peer = yes\n"
 	    "bandwidth = 10M\n"
+	    "bandwidth 08:00-18:00 = 5M\n"
+	    "  bandwidth 22:00-06:00=none\n"
 	    "capture-memory = 128M\n"
 	    "spill = 0\n"
 	    "journal = 8M\n"
@@ -72,6 +74,10 @@ static void whole_file_is_read(void **state)
 	assert_true(config.auto_resync);
 	assert_true(config.start_without_peer);
 	assert_int_equal(config.bandwidth, 10 << 20);
+	assert_int_equal(config.hours_count, 2);
+	assert_int_equal(config.hours[0].rate, 5 << 20);
+	assert_int_equal(config.hours[1].begin, 22 * 60);
+	assert_int_equal(config.hours[1].rate, 0);
 	assert_int_equal(config.capture_memory, 128 << 20);
 	assert_int_equal(config.spill, 0);
 	assert_int_equal(config.journal, 8 << 20);
@@ -160,6 +166,8 @@ static const struct bad bad_files[] = {
         {"[pair]\npeer = 2001:db8::1:7420\n", 2, "is no address"},
         {"[pair]\nlisten = x\n", 2, "listen = x is no address"},
         {"[pair]\nauto-resync = true\n", 2, "auto-resync = true is neither yes nor no"},
+        {"[pair]\nbandwidth 8-18 = 5M\n", 2, "the hours are no hours"},
+        {"[pair]\nbandwidth 08:00-18:00 = 5M\nbandwidth 17:00-19:00 = 6M\n", 3, "at the same time"},
         {"[pair]\nbandwidth = fast\n", 2, "bandwidth = fast is no rate"},
         {"[pair]\nbandwidth = 1\n", 2, "bandwidth is out of range; 4K to 1024T are possible, or none"},
         {"[pair]\ncapture-memory = 64m\n", 2, "capture-memory = 64m is no size; write a number with K, M, G or T"},
