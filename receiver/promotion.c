@@ -142,7 +142,7 @@ static void promoted(void *user, int error, const struct error *reason)
 {
 	struct promotion *promotion = user;
 	struct sink_status status;
-	char generation[ID_TEXT_MAX];
+	char generation[ID_TEXT_MAX], point[WALL_TEXT_MAX] = "unknown";
 
 	if (error < 0) {
 		log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", promotion->name, reason->text);
@@ -152,8 +152,12 @@ static void promoted(void *user, int error, const struct error *reason)
 	if (standby_sink(promotion->standby, &status))
 		promotion->state = status.state;
 	id_text(&promotion->state.lineage.generation, generation);
-	log_event(LOG_LEVEL_WARNING, "promoted", "pair=%s epoch=%" PRIu64 " generation=%s", promotion->name,
-	          promotion->state.promoted_epoch, generation);
+	if (promotion->state.promoted_point > 0)
+		wall_text(promotion->state.promoted_point, point);
+	// What is lost at most is told here and by the state, whoever ordered it and has gone.
+	log_event(LOG_LEVEL_WARNING, "promoted", "pair=%s epoch=%" PRIu64 " point=%s age_ms=%" PRId64 " generation=%s",
+	          promotion->name, promotion->state.promoted_epoch, point,
+	          promotion->age < 0 ? promotion->age : promotion->age / (int64_t)NSEC_PER_MSEC, generation);
 	standby_stop(promotion->standby, released, promotion);
 }
 

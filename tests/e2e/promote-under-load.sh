@@ -20,6 +20,8 @@ status_is b .role standby || fail "a refused promotion changed the role"
 on b promote db --force >"$work/out" 2>&1 || fail "promote --force: $(cat "$work/out")"
 say "$(cat "$work/out")"
 wait_for 60 "everything to be redone" redone b
+grep -qE ' promoted pair=db epoch=[0-9]+ point=20[^ ]* age_ms=[0-9]+ generation=' "$work/b/receiver.log" ||
+	fail "the log does not keep what is lost at most: $(grep ' promoted ' "$work/b/receiver.log")"
 cp --sparse=always "$work/b/data.img" "$work/data.cut"
 cp --sparse=always "$work/b/wal.img" "$work/wal.cut"
 check_cut "$work/stamps" "$work/data.cut" "$work/wal.cut"

@@ -10,7 +10,7 @@
 # Comments `<!-- test: EVENT -->` say what happens to the nodes in between; what
 # this machine has no use for (apt-get, mount) is checked, not done.
 . "$(dirname "$0")/lib.sh"
-requires jq qemu-io openssl nbdinfo
+requires jq qemu-io openssl nbdinfo dpkg-query
 
 # Also where the output is that of a command.
 exec {err_fd}>&2
@@ -256,7 +256,7 @@ touch "$work/token"
 for node in a b c; do
 	node_new "$node"
 	mkdir -p "$work/$node/root" "$work/$node/srv/data"
-	volume_make "$node" data 1G
+	volume_make "$node" data 64M
 	volume_make "$node" log 16M
 done
 node=
@@ -275,7 +275,11 @@ while IFS= read -r line <&3; do
 			in_block=
 		else
 			in_block=$number kind=${line#'```'} commands=0
-			[ -n "$kind" ] || kind=commands
+			case $kind in
+			'') kind=commands ;;
+			fstab) ;;
+			*) fail "line $number: a block of $kind; is it run?" ;;
+			esac
 		fi
 	elif [ -n "$in_block" ] && [ "$kind" = commands ]; then
 		if [[ $line =~ ^([a-z]+)#\ (.*)$ ]]; then
