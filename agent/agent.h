@@ -7,6 +7,7 @@
 #include "buffers.h"
 
 #include "common/control.h"
+#include "common/hooks.h"
 #include "common/lineage.h"
 #include "common/loop.h"
 #include "common/paths.h"
@@ -25,6 +26,7 @@ struct agent {
 	struct id boot; // of this boot of the machine
 	struct buffers *buffers; // of all exports
 	struct control *control;
+	struct hooks *hooks;
 	bool stopping;
 	unsigned busy; // work under way that no pair or join stands for
 	TAILQ_HEAD(, pair) pairs;

@@ -29,8 +29,8 @@ void agent_settle(struct agent *agent)
 {
 	struct main_state *state = state_of(agent);
 
-	if (agent->stopping && state->control_stopped && TAILQ_EMPTY(&agent->pairs) && TAILQ_EMPTY(&agent->joins) &&
-	    !agent->busy)
+	if (agent->stopping && hooks_idle(agent->hooks) && state->control_stopped && TAILQ_EMPTY(&agent->pairs) &&
+	    TAILQ_EMPTY(&agent->joins) && !agent->busy)
 		daemon_end(state->daemon);
 }
 
@@ -65,6 +65,7 @@ static void on_stop(void *user)
 	daemon_notify("STOPPING=1");
 	log_event(LOG_LEVEL_INFO, "agent-stopping", NULL);
 	joins_abort(agent);
+	hooks_stop(agent->hooks);
 	stop_others(agent, NULL, 0);
 	control_stop(agent->control, control_stopped, state);
 }
@@ -142,6 +143,11 @@ static int read_boot(struct id *boot, struct error *err)
 	return digits == 32 ? 0 : fail(err, EINVAL, "read %s: it is no boot id", path);
 }
 
+static void hooks_done(void *user)
+{
+	agent_settle(user);
+}
+
 static int set_up(void *user, struct daemon *daemon, const char *listen, struct error *err)
 {
 	struct main_state *state = user;
@@ -154,6 +160,9 @@ static int set_up(void *user, struct daemon *daemon, const char *listen, struct 
 	TAILQ_INIT(&agent->joins);
 	if (read_boot(&agent->boot, err) < 0)
 		return -EIO;
+	agent->hooks = hooks_new(agent->loop, HOOK_NSEC, hooks_done, agent);
+	if (!agent->hooks)
+		return fail(err, ENOMEM, "start: out of memory");
 	agent->tls = daemon_tls(&agent->paths, err);
 	if (!agent->tls)
 		return -EIO;
@@ -202,6 +211,7 @@ static void tear_down(void *user)
 	struct agent *agent = &state->agent;
 
 	control_free(agent->control);
+	hooks_free(agent->hooks);
 	buffers_free(agent->buffers);
 	tls_context_free(agent->tls);
 }

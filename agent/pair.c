@@ -200,6 +200,7 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		turn_wanted(pair);
 	if (event == SOURCE_FENCED || event == SOURCE_REFUSED)
 		pair_log_sides(pair);
+	pair_notify(pair, event, text);
 }
 
 // -- opening --
@@ -267,6 +268,7 @@ static void watch(struct timer *timer)
 
 	pair_status(pair, &status);
 	rpo_watch_sample(&pair->watch, status.lag);
+	event_watch(&pair->events, pair->agent->hooks, &status, clock_now(clock));
 	if (pair->source)
 		pair_keep_hours(pair);
 	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);

@@ -10,6 +10,7 @@
 #include "report.h"
 
 #include "common/error.h"
+#include "common/events.h"
 #include "common/job.h"
 #include "common/link_thread.h"
 #include "common/slots.h"
@@ -59,6 +60,7 @@ struct pair {
 	uint64_t bandwidth; // the limit at this time of day
 	struct timer watch_timer; // adds up breaches of the RPO
 	struct rpo_watch watch;
+	struct event_watch events;
 	struct await *awaits;
 	char last_trouble[128]; // said once, not at every dial
 
@@ -91,6 +93,10 @@ void pair_keep_hours(struct pair *pair); // so that the engine has it
 int pair_fenced(const struct pair *pair, struct error *reason); // -EPERM
 void pair_answer(struct pair *pair, int error, const struct error *reason); // those who await
 void pair_log_sides(const struct pair *pair); // of a divergence, for whoever has to decide
+
+// notify.c
+void pair_notify(struct pair *pair, enum source_event event, const char *text);
+void pair_notify_paused(struct pair *pair, bool paused);
 
 // turn.c
 void turn_fenced(struct pair *pair); // it is durable that the peer was promoted

@@ -109,6 +109,7 @@ static void paused(void *user, int error)
 	} else {
 		log_event(LOG_LEVEL_INFO, pausing->pause ? "paused" : "resumed", "pair=%s", pair->name);
 		source_pause(pair->source, pausing->pause);
+		pair_notify_paused(pair, pausing->pause);
 	}
 	pausing->done(pausing->user, error, &err);
 	free(pausing);
@@ -309,6 +310,7 @@ void pair_reload(struct pair *pair)
 	config->start_without_peer = new.start_without_peer;
 	config->auto_resync = new.auto_resync;
 	memcpy(config->listen, new.listen, sizeof(config->listen));
+	memcpy(config->hooks, new.hooks, sizeof(config->hooks));
 	source_set_in_place(pair->source, config->journal_full == JOURNAL_FULL_INCONSISTENT);
 	pair->bandwidth = pair_bandwidth(pair);
 	source_set_limits(pair->source, config->rpo, pair->bandwidth);

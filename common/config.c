@@ -26,6 +26,30 @@ int export_parse(const char *text, enum export_kind *kind, struct error *err)
 	return fail(err, EINVAL, "export '%s' is not known; use auto, ublk, nbd or socket", text);
 }
 
+const char *hook_name(enum hook_event event)
+{
+	static const char *const names[HOOK_EVENTS] = {
+	        [HOOK_ANY] = "any",
+	        [HOOK_CONNECTED] = "connected",
+	        [HOOK_DISCONNECTED] = "disconnected",
+	        [HOOK_SERVING] = "serving",
+	        [HOOK_PROMOTED] = "promoted",
+	        [HOOK_DEMOTED] = "demoted",
+	        [HOOK_SPLIT_BRAIN] = "split-brain",
+	        [HOOK_DIVERGED] = "diverged",
+	        [HOOK_PEER_REFUSED] = "peer-refused",
+	        [HOOK_RPO_BREACHED] = "rpo-breached",
+	        [HOOK_RPO_RECOVERED] = "rpo-recovered",
+	        [HOOK_SYNC_STARTED] = "sync-started",
+	        [HOOK_SYNC_DONE] = "sync-done",
+	        [HOOK_RESYNC_DONE] = "resync-done",
+	        [HOOK_PAUSED] = "paused",
+	        [HOOK_RESUMED] = "resumed",
+	};
+
+	return names[event];
+}
+
 void config_init(struct pair_config *config)
 {
 	memset(config, 0, sizeof(*config));
@@ -65,6 +89,9 @@ int config_check(const struct pair_config *config, struct error *err)
 
 	for (unsigned key = 0; !error && key < pair_key_count; key++)
 		error = pair_key_check(&pair_keys[key], config, err);
+	for (int event = 0; !error && event < HOOK_EVENTS; event++)
+		if (config->hooks[event][0])
+			error = value_path(config->hooks[event], err);
 	if (!error)
 		error = hours_check(config->hours, config->hours_count, err);
 	if (!error)

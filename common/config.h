@@ -28,6 +28,27 @@ enum journal_full {
 	JOURNAL_FULL_INCONSISTENT, // the changes are written in place
 };
 
+// What a hook may be for.
+enum hook_event {
+	HOOK_ANY, // of those below
+	HOOK_CONNECTED,
+	HOOK_DISCONNECTED,
+	HOOK_SERVING,
+	HOOK_PROMOTED,
+	HOOK_DEMOTED,
+	HOOK_SPLIT_BRAIN,
+	HOOK_DIVERGED,
+	HOOK_PEER_REFUSED,
+	HOOK_RPO_BREACHED,
+	HOOK_RPO_RECOVERED,
+	HOOK_SYNC_STARTED,
+	HOOK_SYNC_DONE,
+	HOOK_RESYNC_DONE,
+	HOOK_PAUSED,
+	HOOK_RESUMED,
+	HOOK_EVENTS,
+};
+
 struct config_volume {
 	char name[NAME_MAX_LENGTH + 1];
 	char path[CONFIG_PATH_MAX]; // absolute
@@ -51,6 +72,7 @@ struct pair_config {
 	enum journal_full journal_full; // what follows from a change that the standby's journal cannot hold
 	unsigned volume_count; // at least 1
 	struct config_volume volumes[VOLUMES_MAX];
+	char hooks[HOOK_EVENTS][CONFIG_PATH_MAX]; // executables; empty: none
 };
 
 // All defaults, no name, no volumes.
@@ -73,6 +95,8 @@ int config_write(const char *file, const struct pair_config *config, struct erro
 int config_list(const char *directory, char (**names)[NAME_MAX_LENGTH + 1], size_t *count, struct error *err);
 
 bool config_listed(char (*names)[NAME_MAX_LENGTH + 1], size_t count, const char *name);
+
+const char *hook_name(enum hook_event event);
 
 const char *export_name(enum export_kind kind);
 

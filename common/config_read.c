@@ -29,7 +29,8 @@ struct parse {
 
 	unsigned pair_line; // of [pair]; 0: not seen
 	unsigned pair_seen; // bit i: pair_keys[i]
-	bool in_pair;
+	unsigned hooks_line; // of [hooks]; 0: not seen
+	bool in_pair, in_hooks;
 	int volume; // NO_VOLUME: not in one
 	unsigned volume_line[VOLUMES_MAX];
 	bool path_seen, export_seen;
@@ -52,7 +53,7 @@ static void leave_section(struct parse *parse)
 	if (parse->volume != NO_VOLUME && !parse->path_seen && !parse->error)
 		parse_fail(parse, parse->volume_line[parse->volume], "volume %s has no path; add path = /...",
 		           parse->config->volumes[parse->volume].name);
-	parse->in_pair = false;
+	parse->in_pair = parse->in_hooks = false;
 	parse->volume = NO_VOLUME;
 }
 
@@ -65,6 +66,17 @@ static void enter_pair(struct parse *parse)
 	}
 	parse->pair_line = parse->line;
 	parse->in_pair = true;
+}
+
+static void enter_hooks(struct parse *parse)
+{
+	if (parse->hooks_line) {
+		parse_fail(parse, parse->line, "second [hooks] section, the first is in line %u; make them one",
+		           parse->hooks_line);
+		return;
+	}
+	parse->hooks_line = parse->line;
+	parse->in_hooks = true;
 }
 
 static void enter_volume(struct parse *parse, const char *name)
@@ -112,11 +124,13 @@ static void enter_section(struct parse *parse, char *header)
 	header++;
 	if (!strcmp(header, "pair"))
 		enter_pair(parse);
+	else if (!strcmp(header, "hooks"))
+		enter_hooks(parse);
 	else if (!strncmp(header, "volume ", 7))
 		enter_volume(parse, header + 7 + strspn(header + 7, " \t"));
 	else
-		parse_fail(parse, parse->line, "unknown section [%.60s]; possible are [pair] and [volume NAME]",
-		           header);
+		parse_fail(parse, parse->line,
+		           "unknown section [%.60s]; possible are [pair], [volume NAME] and [hooks]", header);
 }
 
 static int look_at_line(struct parse *parse, const char *text, size_t length)
@@ -241,6 +255,29 @@ static int volume_value(struct parse *parse, const char *name, const char *value
 	return 0;
 }
 
+static int hook_value(struct parse *parse, const char *name, const char *value)
+{
+	char known[300] = "";
+	struct error why;
+
+	for (int event = 0; event < HOOK_EVENTS; event++) {
+		size_t length = strlen(known);
+
+		if (strcmp(hook_name((enum hook_event)event), name) != 0) {
+			snprintf(known + length, sizeof(known) - length, "%s%s", event ? ", " : "",
+			         hook_name((enum hook_event)event));
+			continue;
+		}
+		if (parse->config->hooks[event][0])
+			return parse_fail(parse, parse->line, "%s is given twice", name);
+		if (value_path(value, &why))
+			return parse_fail(parse, parse->line, "%s", why.text);
+		snprintf(parse->config->hooks[event], CONFIG_PATH_MAX, "%s", value);
+		return 0;
+	}
+	return parse_fail(parse, parse->line, "unknown event %.40s; [hooks] has %s", name, known);
+}
+
 static int key_value(void *user, const char *section, const char *name, const char *value)
 {
 	struct parse *parse = user;
@@ -249,6 +286,8 @@ static int key_value(void *user, const char *section, const char *name, const ch
 	(void)section;
 	if (parse->in_pair)
 		error = pair_value(parse, name, value);
+	else if (parse->in_hooks)
+		error = hook_value(parse, name, value);
 	else if (parse->volume != NO_VOLUME)
 		error = volume_value(parse, name, value);
 	else

@@ -12,6 +12,19 @@
 #include <string.h>
 #include <unistd.h>
 
+static void write_hooks(FILE *out, const struct pair_config *config)
+{
+	bool begun = false;
+
+	for (int event = 0; event < HOOK_EVENTS; event++) {
+		if (!config->hooks[event][0])
+			continue;
+		fprintf(out, "%s%s = %s\n", begun ? "" : "\n[hooks]\n", hook_name((enum hook_event)event),
+		        config->hooks[event]);
+		begun = true;
+	}
+}
+
 static int write_text(FILE *out, const struct pair_config *config)
 {
 	fprintf(out, "# Pair %s. Written by `stead pair`; every key is in stead.conf(5).\n", config->name);
@@ -33,6 +46,7 @@ static int write_text(FILE *out, const struct pair_config *config)
 		fprintf(out, "\n[volume %s]\npath = %s\nexport = %s\n", volume->name, volume->path,
 		        export_name(volume->export));
 	}
+	write_hooks(out, config);
 	return fflush(out) == 0 && fsync(fileno(out)) == 0 ? 0 : -errno;
 }
 

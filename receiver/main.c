@@ -29,8 +29,9 @@ void receiver_settle(struct receiver *receiver)
 {
 	struct main_state *state = (struct main_state *)receiver;
 
-	if (!receiver->stopping || receiver->listener || !TAILQ_EMPTY(&receiver->standbys) ||
-	    !TAILQ_EMPTY(&receiver->joinings) || !TAILQ_EMPTY(&receiver->fences) || receiver->busy)
+	if (!receiver->stopping || !hooks_idle(receiver->hooks) || receiver->listener ||
+	    !TAILQ_EMPTY(&receiver->standbys) || !TAILQ_EMPTY(&receiver->joinings) || !TAILQ_EMPTY(&receiver->fences) ||
+	    receiver->busy)
 		return;
 	if (!state->links_stopping) {
 		state->links_stopping = true;
@@ -72,6 +73,7 @@ static void on_stop(void *user)
 	daemon_notify("STOPPING=1");
 	log_event(LOG_LEVEL_INFO, "receiver-stopping", NULL);
 	joinings_abort(receiver);
+	hooks_stop(receiver->hooks);
 	stop_others(receiver, NULL, 0);
 	control_stop(receiver->control, control_stopped, state);
 	listener_stop(receiver->listener);
@@ -121,6 +123,11 @@ size_t receiver_take_up(struct receiver *receiver)
 	return daemon_reload(&receiver->paths, &pairs, receiver);
 }
 
+static void hooks_done(void *user)
+{
+	receiver_settle(user);
+}
+
 static int set_up(void *user, struct daemon *daemon, const char *listen, struct error *err)
 {
 	struct main_state *state = user;
@@ -132,6 +139,9 @@ static int set_up(void *user, struct daemon *daemon, const char *listen, struct 
 	TAILQ_INIT(&receiver->standbys);
 	TAILQ_INIT(&receiver->joinings);
 	TAILQ_INIT(&receiver->fences);
+	receiver->hooks = hooks_new(receiver->loop, HOOK_NSEC, hooks_done, receiver);
+	if (!receiver->hooks)
+		return fail(err, ENOMEM, "start: out of memory");
 	receiver->tls = daemon_tls(&receiver->paths, err);
 	if (!receiver->tls)
 		return -EIO;
@@ -190,6 +200,7 @@ static void tear_down(void *user)
 	while (receiver->listener && loop_run(receiver->loop) == 0)
 		;
 	control_free(receiver->control);
+	hooks_free(receiver->hooks);
 	links_free(receiver->links);
 	tls_context_free(receiver->tls);
 }

@@ -151,6 +151,7 @@ static void promoted(void *user, int error, const struct error *reason)
 	}
 	if (standby_sink(promotion->standby, &status))
 		promotion->state = status.state;
+	standby_notify_promoted(promotion->standby, &promotion->state);
 	id_text(&promotion->state.lineage.generation, generation);
 	if (promotion->state.promoted_point > 0)
 		wall_text(promotion->state.promoted_point, point);

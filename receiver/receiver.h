@@ -6,6 +6,7 @@
 
 #include "common/channel.h"
 #include "common/control.h"
+#include "common/hooks.h"
 #include "common/link.h"
 #include "common/loop.h"
 #include "common/net.h"
@@ -27,6 +28,7 @@ struct receiver {
 	struct tls_context *tls;
 	struct links *links;
 	struct control *control;
+	struct hooks *hooks;
 	struct net_address listen; // where it listens, the port a real one
 	struct listener *listener;
 	bool stopping;

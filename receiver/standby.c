@@ -226,6 +226,7 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 		else
 			log_event(lines[event].level, name, "pair=%s", standby->name);
 	}
+	standby_notify(standby, event, text);
 	orders_event(standby, event, text);
 	if (event != SINK_OPENED)
 		return;
@@ -244,6 +245,8 @@ static void watch(struct timer *timer)
 
 	standby_status(standby, &status);
 	rpo_watch_sample(&standby->watch, status.lag);
+	if (standby->phase == STANDBY_RUNNING)
+		event_watch(&standby->events, standby->receiver->hooks, &status, clock_now(clock));
 	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);
 }
 

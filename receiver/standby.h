@@ -36,6 +36,9 @@ void standby_attach(struct standby *standby, struct channel *channel, const stru
 int standby_promote(struct standby *standby, bool force, void *user,
                     void (*done)(void *user, int error, const struct error *reason), struct error *err);
 
+// Tells hooks that the promotion is durable; state is that of afterwards.
+void standby_notify_promoted(struct standby *standby, const struct pair_state *state);
+
 const char *standby_name(const struct standby *standby);
 const struct pair_config *standby_config(const struct standby *standby);
 const struct pair_state *standby_state(const struct standby *standby); // as at its start

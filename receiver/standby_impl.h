@@ -6,6 +6,7 @@
 #include "standby.h"
 #include "standby_files.h"
 
+#include "common/events.h"
 #include "common/job.h"
 
 enum standby_phase {
@@ -30,6 +31,7 @@ struct standby {
 	bool sink_started, sink_stopped;
 	struct timer watch_timer; // adds up breaches of the RPO
 	struct rpo_watch watch;
+	struct event_watch events;
 	struct timer await_timer; // tells what is so already
 	struct timer shut_timer; // stops, from outside of the engine
 	void (*awaiter)(void *user, int error, const struct error *reason);
@@ -45,6 +47,9 @@ struct standby {
 // standby.c
 void standby_open(struct standby *standby); // nothing is open
 void standby_shut_later(struct standby *standby);
+
+// notify.c
+void standby_notify(struct standby *standby, enum sink_event event, const char *text);
 
 // orders.c
 void orders_event(struct standby *standby, enum sink_event event, const char *text);

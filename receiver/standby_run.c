@@ -30,6 +30,7 @@ void standby_reload(struct standby *standby)
 	config->rpo = new.rpo;
 	config->rto = new.rto;
 	memcpy(config->peer, new.peer, sizeof(config->peer));
+	memcpy(config->hooks, new.hooks, sizeof(config->hooks));
 	log_event(LOG_LEVEL_INFO, "config-reloaded", "pair=%s", standby->name);
 }
 
