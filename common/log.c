@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "log.h"
+#include "log_journal.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -118,20 +119,21 @@ static size_t convert(const char *format, va_list *args, char *value, size_t siz
 	return length;
 }
 
-size_t log_format(char *out, size_t size, const char *format, va_list args)
+void log_pairs(const char *format, va_list args, log_pair *pair, void *user)
 {
-	struct line line = {out, size, 0};
 	va_list copy;
 
 	va_copy(copy, args);
 	while (format && *format) {
 		char value[LOG_LINE_MAX] = "";
-		size_t used = strcspn(format, "= ");
+		size_t key = strcspn(format, "= "), used;
+		const char *name = format;
 
-		put(&line, format, used);
-		format += used;
-		if (*format == '=') {
-			put(&line, format++, 1);
+		format += key;
+		if (*format != '=') {
+			pair(user, name, key, NULL);
+		} else {
+			format++;
 			while (*format && *format != ' ') {
 				if (*format == '%') {
 					format += convert(format, &copy, value, sizeof(value));
@@ -144,12 +146,31 @@ size_t log_format(char *out, size_t size, const char *format, va_list args)
 					format += used;
 				}
 			}
-			put_value(&line, value);
+			pair(user, name, key, value);
 		}
-		if (*format == ' ')
-			put(&line, format++, 1);
+		format += *format == ' ';
 	}
 	va_end(copy);
+}
+
+static void put_pair(void *user, const char *key, size_t length, const char *value)
+{
+	struct line *line = user;
+
+	if (line->length)
+		put(line, " ", 1);
+	put(line, key, length);
+	if (value) {
+		put(line, "=", 1);
+		put_value(line, value);
+	}
+}
+
+size_t log_format(char *out, size_t size, const char *format, va_list args)
+{
+	struct line line = {out, size, 0};
+
+	log_pairs(format, args, put_pair, &line);
 	out[line.length] = 0;
 	return line.length;
 }
@@ -166,16 +187,18 @@ static bool under_journal(void)
 	       st.st_dev == device && st.st_ino == inode;
 }
 
+// Of syslog; the journal takes <N> off.
+const int log_priorities[] = {3, 4, 6};
+
 static size_t begin(char *text, size_t size, enum log_level level, const char *event)
 {
 	static const char *const names[] = {"error", "warning", "info"};
-	static const int priorities[] = {3, 4, 6}; // of syslog; the journal takes <N> off
 	struct timespec now;
 	struct tm tm;
 	char time[32];
 
 	if (under_journal())
-		return (size_t)snprintf(text, size, "<%d>%s %s", priorities[level], names[level], event);
+		return (size_t)snprintf(text, size, "<%d>%s %s", log_priorities[level], names[level], event);
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
 	strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%S", &tm);
@@ -185,9 +208,19 @@ static size_t begin(char *text, size_t size, enum log_level level, const char *e
 void log_event(enum log_level level, const char *event, const char *format, ...)
 {
 	char text[LOG_LINE_MAX];
-	size_t length = begin(text, sizeof(text) / 2, level, event);
+	size_t length;
 	va_list args;
 
+	if (under_journal()) {
+		bool sent;
+
+		va_start(args, format);
+		sent = journal_send(level, event, format, args);
+		va_end(args);
+		if (sent)
+			return;
+	}
+	length = begin(text, sizeof(text) / 2, level, event);
 	if (length >= sizeof(text) / 2)
 		length = sizeof(text) / 2 - 1;
 	if (format && *format) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/log.h"
+#include "common/log_journal.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -62,6 +64,61 @@ static void test_long_values_are_cut(void **state)
 	assert_true(strlen(out) < sizeof(out));
 }
 
+static size_t __attribute__((format(printf, 3, 4))) entry(char *text, size_t size, const char *format, ...)
+{
+	va_list args;
+	size_t length;
+
+	va_start(args, format);
+	length = journal_entry(text, size, LOG_LEVEL_WARNING, "rpo-breached", format, args);
+	va_end(args);
+	return length;
+}
+
+static bool has(const char *text, size_t length, const char *field, size_t field_length)
+{
+	return memmem(text, length, field, field_length) != NULL;
+}
+
+// Each pair is a field; values are as they are, not as in the line.
+static void test_journal_fields(void **state)
+{
+	static const char two_lines[] = "\nSTEAD_REASON\n\3\0\0\0\0\0\0\0a\nb\n";
+	char text[JOURNAL_ENTRY_MAX];
+	size_t length = entry(text, sizeof(text), "pair=%s lag_seconds=%.1f reason=%s x-1=%s flag", "db", 5.25, "a\nb",
+	                      "c \"d\"");
+#define HAS(field) assert_true(has(text, length, field, strlen(field)))
+
+	(void)state;
+	HAS("MESSAGE=rpo-breached pair=db lag_seconds=5.2 reason=\"a\\nb\" x-1=\"c \\\"d\\\"\" flag\n");
+	HAS("\nPRIORITY=4\n");
+	HAS("\nSYSLOG_IDENTIFIER=test-log\n");
+	HAS("\nSTEAD_EVENT=rpo-breached\n");
+	HAS("\nSTEAD_PAIR=db\n");
+	HAS("\nSTEAD_LAG_SECONDS=5.2\n");
+	HAS("\nSTEAD_X_1=c \"d\"\n");
+	HAS("\nSTEAD_FLAG=\n");
+	assert_true(has(text, length, two_lines, sizeof(two_lines) - 1));
+	assert_int_equal(text[length - 1], '\n');
+}
+
+// What does not fit is left out as a whole.
+static void test_journal_entry_is_bounded(void **state)
+{
+	char value[5000], text[JOURNAL_ENTRY_MAX];
+
+	(void)state;
+	memset(value, '\n', sizeof(value) - 1);
+	value[sizeof(value) - 1] = 0;
+	for (size_t size = 1; size < 400; size++) {
+		size_t length = entry(text, size, "pair=%s why=%s", "db", value);
+
+		assert_true(length <= size);
+		assert_true(length == 0 || text[length - 1] == '\n');
+	}
+	assert_true(entry(text, sizeof(text), "a=%s b=%s c=%s", value, value, value) <= sizeof(text));
+}
+
 // The line as it comes out of stderr.
 static void test_line(void **state)
 {
@@ -93,6 +150,8 @@ int main(void)
 	        cmocka_unit_test(test_plain_values),
 	        cmocka_unit_test(test_odd_values_are_quoted),
 	        cmocka_unit_test(test_long_values_are_cut),
+	        cmocka_unit_test(test_journal_fields),
+	        cmocka_unit_test(test_journal_entry_is_bounded),
 	        cmocka_unit_test(test_line),
 	};
 
