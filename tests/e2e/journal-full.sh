@@ -4,7 +4,8 @@
 # they are written in place, the standby is not promotable meanwhile and says
 # so, interruptions do not begin it anew, and in the end both are alike.
 # journal-full = stop: the standby stays promotable at its last epoch, nothing
-# is shipped in vain, and a larger journal helps.
+# is shipped in vain, and a larger journal helps. A former primary that follows
+# its successor is served in place like any other.
 . "$(dirname "$0")/lib.sh"
 requires jq cmp openssl qemu-io
 requires_loop
@@ -22,11 +23,11 @@ policy() { # stop|inconsistent
 	config_set a journal-full "$1"
 	kill -HUP "${pid[a.agent]}"
 }
-change() { # MIB: of the first volume, and a little of the second
+change() { # MIB [NODE]: of the first volume, and a little of the second
 	noise "$1M" >"$work/noise"
-	qemu-io -f raw -c "write -s $work/noise 8M $1M" "$(uri a data)" >"$work/out" 2>&1 || fail "write: $(cat "$work/out")"
+	qemu-io -f raw -c "write -s $work/noise 8M $1M" "$(uri "${2:-a}" data)" >"$work/out" 2>&1 || fail "write: $(cat "$work/out")"
 	noise 1M >"$work/noise"
-	qemu-io -f raw -c "write -s $work/noise 0 1M" "$(uri a wal)" >"$work/out" 2>&1 || fail "write: $(cat "$work/out")"
+	qemu-io -f raw -c "write -s $work/noise 0 1M" "$(uri "${2:-a}" wal)" >"$work/out" 2>&1 || fail "write: $(cat "$work/out")"
 }
 change_at_once() {
 	on a pause db >"$work/out" || fail "pause"
@@ -52,23 +53,28 @@ fi
 grep -q 'not consistent.*journal could not hold' "$work/out" || fail "no reason: $(cat "$work/out")"
 say "refused: $(cat "$work/out")"
 
-marked() { # BYTES: that many are confirmed
-	status_at_least b '.sync.done_bytes' "$1"
+# What has left the set with a mark does not come back.
+behind_less() { # MIB
+	local bytes
+
+	bytes=$(status a .bytes_behind)
+	[ -n "$bytes" ] && ((bytes < $1 << 20))
 }
-wait_for 60 "a mark" marked $((10 << 20))
+walks() {
+	status_is a '.state + " " + (.connected | tostring)' "resync true"
+}
+wait_for 60 "a mark" behind_less $((size - 3))
 daemon_kill b receiver
 receiver_start b
 wait_for 30 "the standby to open" status_is b '.promotable != null' true
 status_is b '.state + " " + (.promotable | tostring)' "resync false" || fail "a restart made it promotable"
-wait_for 60 "the walk to go on" status_is a '.state + " " + (.connected | tostring)' "resync true"
-wait_for 60 "a later mark" marked $((16 << 20))
-behind=$(status a '.bytes_behind')
-((behind < (size - 2) << 20)) || fail "$behind bytes are to be shipped again"
+wait_for 60 "the walk to go on" walks
+behind_less $((size - 3)) || fail "$(status a .bytes_behind) bytes are to be shipped again"
+wait_for 60 "a later mark" behind_less $((size - 8))
 daemon_kill a agent
 agent_start a
-wait_for 60 "the agent to go on" status_is a '.state + " " + (.connected | tostring)' "resync true"
-total=$(status a '.sync.total_bytes // 0')
-((total < (size - 2) << 20)) || fail "after a restart of the agent $total bytes are walked"
+wait_for 60 "the walk to go on" walks
+behind_less $((size - 8)) || fail "after a restart of the agent $(status a .bytes_behind) bytes are to be shipped again"
 change 2
 proxy link rate 0
 wait_in_step
@@ -113,5 +119,25 @@ say "$(cat "$work/out")"
 for volume in data wal; do
 	cmp "$work/$volume.before" "$work/b/$volume.img" || fail "$volume is not at its last epoch"
 done
+
+say "a former primary follows, in place"
+wait_for 60 "a to learn of its successor" status_is a .state demoted
+change 8 b
+config_set b journal-full inconsistent
+config_set b bandwidth 8M
+kill -HUP "${pid[b.agent]}"
+config_set a journal 16M # which is made now
+on a resync db >"$work/out" 2>&1 || fail "resync: $(cat "$work/out")"
+wait_for 60 "the changes to come in place" status_is a '.role + " " + .state + " " + .reason + " " + (.promotable | tostring)' \
+	"standby resync journal-full false"
+daemon_kill a receiver
+receiver_start a
+wait_for 60 "the walk to go on" status_is b '.state + " " + .reason + " " + (.promotable | tostring)' "resync journal-full false"
+config_set b bandwidth none
+kill -HUP "${pid[b.agent]}"
+wait_for 60 "both to be in step" in_step b
+wait_for 60 "everything to be applied" applied a
+same_images data wal
+status_is a .promotable true || fail "not promotable when all is done"
 nodes_stop a b
 umount "$work/b/var/lib/stead"
