@@ -25,7 +25,7 @@ space() {
 }
 
 fill() {
-	noise $((24 << 20)) | dd of="$1" bs=1M iflag=fullblock conv=notrunc,fsync status=none
+	noise $((scale * 6 << 20)) | dd of="$1" bs=1M iflag=fullblock conv=notrunc,fsync status=none
 	((PIPESTATUS[1] == 0)) || fail "fill $1"
 }
 
@@ -33,7 +33,7 @@ pair_on "$kind" 64M
 fill "$device"
 wait_in_step
 full=$(space)
-((full >= 24 << 10)) || fail "only $full KiB of the noise are on the standby"
+((full >= scale * 6 << 10)) || fail "only $full KiB of the noise are on the standby"
 costs $((1 << 20)) blkdiscard "$device"
 (($(space) < full / 4)) || fail "the standby did not free what was discarded"
 fill "$device"

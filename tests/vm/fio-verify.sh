@@ -7,7 +7,7 @@ disks=(a=256M b=256M)
 . "$(dirname "$0")/lib.sh" "$@"
 
 pair_on "$kind" 64M
-fio --name=verify --filename="$device" --direct=1 --ioengine=libaio --iodepth=8 --numjobs=4 --size=16M \
+fio --name=verify --filename="$device" --direct=1 --ioengine=libaio --iodepth=8 --numjobs=4 --size=$((scale * 4))M \
 	--offset_increment=16M --rw=randwrite --bssplit=512/10:4k/40:12k/20:64k/20:1m/10 --bs_unaligned=0 --blockalign=512 \
 	--verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0 --group_reporting --fsync=64 >"$work/out" 2>&1 ||
 	fail "fio: $(cat "$work/out")"

@@ -18,6 +18,8 @@ kind=${kind:-nbd}
 
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 vm_tools=$build/tests/vm
+# Loads are smaller where the machine is emulated.
+[ "$kind" = ublk ] && scale=1 || scale=4
 # The same in each boot: nodes remember paths.
 mv "$work" /tmp/nodes
 work=/tmp/nodes
@@ -183,10 +185,17 @@ same_volumes() {
 	cmp "$work/a/data.img" "$work/b/data.img" || fail "data differs between the nodes"
 }
 
-# The volume of a node, below what serves it, is one cut of what stamp-writer wrote: data_is_a_cut NODE
+# The volume of a standby, below what serves it, is one cut of what stamp-writer wrote: data_is_a_cut NODE
 data_is_a_cut() {
 	[ ! -b "$work/$1/data.img" ] || blockdev --flushbufs "$work/$1/data.img"
 	cp --sparse=always "$work/$1/data.img" "$work/cut" || fail "copy"
+	check_cut "$work/stamps" "$work/cut"
+}
+
+# The same of what a node serves, from the promotion on.
+served_is_a_cut() {
+	rm -f "$work/cut"
+	nbdcopy "$(uri "$1" data)" "$work/cut" || fail "copy"
 	check_cut "$work/stamps" "$work/cut"
 }
 
@@ -204,7 +213,7 @@ churn() {
 	local round=0 fio=0
 
 	while [ ! -e "$1.stop" ]; do
-		fio --name=churn --directory="$1" --rw=randrw --bssplit=4k/60:512/20:64k/20 --size=4M --numjobs=2 --fsync=16 \
+		fio --name=churn --directory="$1" --rw=randrw --bssplit=4k/60:512/20:64k/20 --size=${scale}M --numjobs=2 --fsync=16 \
 			--verify=crc32c --verify_fatal=1 --do_verify=1 --ioengine=psync --randrepeat=0 --output-format=terse \
 			>"$work/fio.out" 2>&1 || { cat "$work/fio.out" && return 1; }
 		cp -a /stead "$1/tree.$round" || return 1

@@ -26,4 +26,4 @@ wait_for 60 "epochs" status_at_least a .epoch.durable $(($(status a .epoch.durab
 pause "0.$(random_between 100 999)"
 on b promote db --force >"$work/out" 2>&1 || fail "promote: $(cat "$work/out")"
 end_child KILL "$writer_pid"
-data_is_a_cut b
+served_is_a_cut b

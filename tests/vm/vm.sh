@@ -63,7 +63,8 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 mkfifo "$work/console"
-"$here/make-image" "$image" >"$work/make-image.log" 2>&1 </dev/null || {
+programs=(ctl/stead agent/stead-agent receiver/stead-receiver tests/e2e/stamp-writer tests/e2e/stamp-check tests/vm/disk-log)
+"$here/make-image" "$image" "${programs[@]/#/$build/}" >"$work/make-image.log" 2>&1 </dev/null || {
 	cat "$work/make-image.log" >&2
 	! grep -qE 'Unable to fetch|the package index has no' "$work/make-image.log" || without "the kernel cannot be fetched"
 	exit 1
@@ -75,8 +76,7 @@ order_write() {
 
 	mkdir -p "$stage/stead"
 	(cd "$top" && cp --parents tests/vm/*.sh tests/vm/guest tests/e2e/lib.sh "$stage/stead")
-	for file in ctl/stead agent/stead-agent receiver/stead-receiver tests/e2e/stamp-writer tests/e2e/stamp-check \
-		tests/vm/disk-log; do
+	for file in "${programs[@]}"; do
 		mkdir -p "$stage/stead/build/${file%/*}"
 		cp "$build/$file" "$stage/stead/build/$file" || return 1
 	done
@@ -150,7 +150,7 @@ machine_boot() {
 }
 
 memory=${memory:-768}
-limit=$((${limit:-200} * ${STEAD_PATIENCE:-1}))
+limit=$((${limit:-400} * ${STEAD_PATIENCE:-1}))
 deadline=$((SECONDS + limit))
 arguments=("$@")
 boot=1 result=again
