@@ -57,7 +57,8 @@ void session_send(struct sink *sink, unsigned type, const void *body, size_t len
 		session_end(sink, "no memory for an answer");
 		return;
 	}
-	memcpy(outgoing->body, body, length);
+	if (length)
+		memcpy(outgoing->body, body, length);
 	outgoing->outbox = session->outbox;
 	outgoing->message = (struct message){
 	        .type = type,
