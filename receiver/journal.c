@@ -276,6 +276,7 @@ static void commit_flushed(struct disk_io *io, int error)
 		journal->durable = epoch->commit.epoch;
 		journal->durable_wall = epoch->commit.cut_wall;
 		journal->durable_sequence = epoch->end.sequence;
+		journal->durable_position = epoch->end.position;
 		journal->config.events->durable(journal->config.user, &epoch->commit);
 		superblock_want(journal);
 	}

@@ -39,6 +39,7 @@ struct place {
 	uint64_t position;
 	uint64_t sequence;
 	uint64_t chain; // of the record before
+	uint16_t before[RECORD_BEFORE]; // as in its header
 };
 
 struct epoch {
@@ -82,7 +83,7 @@ struct journal {
 	uint64_t applied;
 	uint64_t durable;
 	int64_t durable_wall;
-	uint64_t durable_sequence;
+	uint64_t durable_sequence, durable_position;
 
 	struct superblock_slot slots[2];
 	unsigned next_slot;
@@ -101,6 +102,9 @@ struct journal {
 
 	struct recovery *recovery; // while opening
 };
+
+// From a record of that length to the next, but for its chain.
+void place_advance(struct place *place, uint64_t length);
 
 // The ring: its place on the disk, and whether space is free.
 uint64_t ring_offset(const struct journal *journal, uint64_t position);

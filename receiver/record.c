@@ -33,6 +33,7 @@ void superblock_put(uint8_t *slot, const struct superblock *superblock)
 	write_u64(&writer, superblock->durable);
 	write_u64(&writer, (uint64_t)superblock->durable_wall);
 	write_u64(&writer, superblock->durable_sequence);
+	write_u64(&writer, superblock->durable_position);
 	put_u64(slot + 8, XXH3_64bits(slot + CHECKED_FROM, SUPERBLOCK_BYTES - CHECKED_FROM));
 }
 
@@ -56,12 +57,15 @@ int superblock_get(const uint8_t *slot, struct superblock *superblock)
 	superblock->durable = read_u63(&reader);
 	superblock->durable_wall = (int64_t)read_u64(&reader);
 	superblock->durable_sequence = read_u63(&reader);
+	superblock->durable_position = read_u63(&reader);
 	read_zeroes(&reader, reader.left);
 	reader_demand(&reader, superblock->sequence > 0);
 	reader_demand(&reader, superblock->ring_bytes > 0 && superblock->ring_bytes % RECORD_ALIGN == 0);
 	reader_demand(&reader, superblock->tail % RECORD_ALIGN == 0);
 	reader_demand(&reader, superblock->applied <= superblock->durable);
 	reader_demand(&reader, superblock->tail_sequence <= superblock->durable_sequence);
+	reader_demand(&reader, superblock->durable_position % RECORD_ALIGN == 0);
+	reader_demand(&reader, superblock->tail <= superblock->durable_position);
 	return reader_end(&reader) ? 0 : -EILSEQ;
 }
 
@@ -79,6 +83,8 @@ uint64_t record_put(uint8_t *bytes, const struct record_header *header)
 	write_u64(&writer, header->chain);
 	write_u64(&writer, header->epoch);
 	write_u64(&writer, header->checksum);
+	for (unsigned i = 0; i < RECORD_BEFORE; i++)
+		write_u16(&writer, header->before[i]);
 	write_zeroes(&writer, RECORD_HEADER_BYTES - writer_length(&writer));
 	chain = XXH3_64bits(bytes + CHECKED_FROM, RECORD_HEADER_BYTES - CHECKED_FROM);
 	put_u64(bytes + 8, chain);
@@ -100,6 +106,8 @@ int record_get(const uint8_t *bytes, struct record_header *header, uint64_t *cha
 	header->chain = read_u64(&reader);
 	header->epoch = read_u63(&reader);
 	header->checksum = read_u64(&reader);
+	for (unsigned i = 0; i < RECORD_BEFORE; i++)
+		header->before[i] = read_u16(&reader);
 	read_zeroes(&reader, reader.left);
 	reader_demand(&reader, type >= RECORD_DATA && type <= RECORD_PAD);
 	reader_demand(&reader, type != RECORD_COMMIT || header->payload == COMMIT_BYTES);

@@ -14,7 +14,8 @@
 #define SUPERBLOCK_BYTES 4096
 #define RING_OFFSET UINT64_C(8192) // where the ring begins on the disk, behind two superblocks
 #define RECORD_ALIGN 4096
-#define RECORD_HEADER_BYTES 128
+#define RECORD_HEADER_BYTES 512
+#define RECORD_BEFORE 220 // records that a header knows the lengths of
 #define COMMIT_BYTES 1024 // payload of a COMMIT record
 
 // Positions are counted in bytes from the making of the journal and never go
@@ -35,6 +36,7 @@ struct superblock {
 	uint64_t durable;
 	int64_t durable_wall; // cut of that epoch, ns; 0: none
 	uint64_t durable_sequence; // of the record after its COMMIT: so far the chain must reach
+	uint64_t durable_position; // where that begins
 };
 
 enum record_type {
@@ -54,6 +56,9 @@ struct record_header {
 	uint64_t chain; // of the record before
 	uint64_t epoch;
 	uint64_t checksum; // of the payload
+	// lengths of the records before, the nearest first, in units of
+	// RECORD_ALIGN; 0: not known, also those before it
+	uint16_t before[RECORD_BEFORE];
 };
 
 struct commit {

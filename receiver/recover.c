@@ -3,6 +3,8 @@
 // records from its tail, keep the complete epochs, drop what came after them.
 #include "journal_impl.h"
 
+#include "ahead.h"
+
 #include "common/codec.h"
 #include "common/mutant.h"
 
@@ -26,6 +28,11 @@ struct recovery {
 	uint8_t *window; // what was read last
 	uint64_t window_at; // its position
 	uint64_t window_length;
+	struct ahead *ahead; // NULL: none
+	bool reading; // the window
+	bool ended; // the scan, but for what is read ahead
+	int read_error;
+	struct error read_reason;
 	char broken[80]; // why the chain ended
 	int error; // why it was not followed to its end; 0: it was
 
@@ -44,6 +51,7 @@ void recovery_free(struct recovery *recovery)
 {
 	if (!recovery)
 		return;
+	ahead_free(recovery->ahead);
 	free(recovery->window);
 	free(recovery);
 }
@@ -123,6 +131,7 @@ static void make_new(struct recovery *recovery)
 	journal->durable = recovery->base;
 	journal->durable_wall = 0;
 	journal->durable_sequence = 1;
+	journal->durable_position = 0;
 	journal->slots[0].valid = false;
 	journal->slots[1].valid = false;
 	settle(recovery);
@@ -187,6 +196,13 @@ static void chain_ended(struct recovery *recovery)
 	const struct superblock *superblock = &recovery->superblock;
 	struct error err;
 
+	recovery->ended = true;
+	if (recovery->ahead && !ahead_idle(recovery->ahead))
+		return;
+	if (recovery->read_error) {
+		finish(recovery, recovery->read_error, &recovery->read_reason);
+		return;
+	}
 	take_partial_away(recovery);
 	if (recovery->error) {
 		fail(&err, ENOMEM, "no memory for the records of the journal");
@@ -214,6 +230,7 @@ static void chain_ended(struct recovery *recovery)
 	if (recovery->promoted)
 		journal->generation = superblock->generation; // of a former life of this node, whichever
 	journal->durable_sequence = journal->head.sequence;
+	journal->durable_position = journal->head.position;
 	if (!id_equal(&superblock->generation, &journal->generation) && !adopted(journal)) {
 		if (!journal->epochs) {
 			make_new(recovery);
@@ -319,14 +336,25 @@ static bool take_record(struct recovery *recovery, const struct record_header *h
 static void window_read(struct disk_io *io, int error)
 {
 	struct recovery *recovery = recovery_of(io);
-	struct error err;
 
 	if (error) {
-		fail(&err, -error, "read journal at offset %" PRIu64 ": %s", io->offset, strerror(-error));
-		finish(recovery, error, &err);
+		recovery->read_error = fail(&recovery->read_reason, -error, "read journal at offset %" PRIu64 ": %s",
+		                            io->offset, strerror(-error));
+		chain_ended(recovery);
 		return;
 	}
+	recovery->reading = false;
 	scan(recovery);
+}
+
+static void ahead_ready(void *user)
+{
+	struct recovery *recovery = user;
+
+	if (recovery->ended)
+		chain_ended(recovery);
+	else if (!recovery->reading)
+		scan(recovery);
 }
 
 // length bytes of the ring from where the scan is; NULL: they are being read.
@@ -334,9 +362,17 @@ static const uint8_t *look(struct recovery *recovery, uint64_t length)
 {
 	uint64_t position = recovery->at.position, left = ring_left(recovery->journal, position);
 	uint64_t window = vouched(recovery) ? HEADERS_WINDOW : RECORD_MAX;
+	const uint8_t *page;
+	bool coming;
 
 	if (position >= recovery->window_at && position + length <= recovery->window_at + recovery->window_length)
 		return recovery->window + (position - recovery->window_at);
+	if (recovery->ahead && length == RECORD_ALIGN && vouched(recovery)) {
+		page = ahead_page(recovery->ahead, position, &coming);
+		if (page || coming)
+			return page;
+	}
+	recovery->reading = true;
 	recovery->window_at = position;
 	read_window(recovery, ring_offset(recovery->journal, position), left < window ? left : window, window_read);
 	return NULL;
@@ -355,8 +391,10 @@ static bool header_fits(struct recovery *recovery, const uint8_t *bytes, struct 
 	    (header->chain != recovery->at.chain && !MUTANT(JOURNAL_CHECKSUM_IGNORED)))
 		return broken(recovery, "it does not continue the chain");
 	length = header->type == RECORD_PAD ? left : record_bytes(header->payload);
-	next->position = recovery->at.position + length;
-	next->sequence = recovery->at.sequence + 1;
+	next->position = recovery->at.position;
+	next->sequence = recovery->at.sequence;
+	memcpy(next->before, header->before, sizeof(next->before));
+	place_advance(next, length);
 	if (length > RECORD_MAX && header->type != RECORD_PAD)
 		return broken(recovery, "it is longer than a record can be");
 	if (length > left || next->position - journal->tail.position > journal->ring_bytes)
@@ -410,7 +448,8 @@ static void start_scan(struct recovery *recovery)
 
 	journal->id = superblock->journal;
 	ring_resize(journal, superblock->ring_bytes);
-	journal->tail = (struct place){superblock->tail, superblock->tail_sequence, superblock->tail_chain};
+	journal->tail = (struct place){
+	        .position = superblock->tail, .sequence = superblock->tail_sequence, .chain = superblock->tail_chain};
 	journal->head = journal->tail;
 	journal->applied = superblock->applied;
 	journal->durable = superblock->applied;
@@ -418,7 +457,10 @@ static void start_scan(struct recovery *recovery)
 	recovery->at = journal->tail;
 	recovery->last = superblock->applied;
 	recovery->window_length = 0;
-	scan(recovery);
+	if (recovery->promoted)
+		recovery->ahead = ahead_new(journal, ahead_ready, recovery);
+	if (!recovery->ahead || !ahead_start(recovery->ahead, superblock->tail, superblock->durable_position))
+		scan(recovery);
 }
 
 static bool blank(const uint8_t *slot)

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define WALKED_MAX 8 // regions redone at once in the background
+#define WALKED_MAX 4 // regions redone at once in the background
 #define WALKED_BUSY 1 // while requests wait
 #define WANTED_AHEAD 4 // frames
 #define RETRY_DELAY NSEC_PER_SEC

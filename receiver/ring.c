@@ -10,6 +10,14 @@
 #define GATHER_MAX (UINT64_C(1) << 20)
 #define GATHER_MIN (UINT64_C(16) << 10)
 
+void place_advance(struct place *place, uint64_t length)
+{
+	memmove(place->before + 1, place->before, sizeof(place->before) - sizeof(place->before[0]));
+	place->before[0] = (uint16_t)(length / RECORD_ALIGN);
+	place->position += length;
+	place->sequence++;
+}
+
 uint64_t ring_offset(const struct journal *journal, uint64_t position)
 {
 	return RING_OFFSET + position % journal->ring_bytes;
@@ -187,12 +195,12 @@ void record_write(struct journal *journal, struct journal_record *record)
 	        .checksum = record_checksum(record->data + RECORD_HEADER_BYTES, record->payload),
 	};
 
+	memcpy(header.before, journal->head.before, sizeof(header.before));
 	memset(record->data + RECORD_HEADER_BYTES + record->payload, 0, length - RECORD_HEADER_BYTES - record->payload);
 	record->position = journal->head.position;
 	record->sequence = journal->head.sequence;
 	journal->head.chain = record_put(record->data, &header);
-	journal->head.sequence++;
-	journal->head.position += record->type == RECORD_PAD ? ring_left(journal, record->position) : length;
+	place_advance(&journal->head, record->type == RECORD_PAD ? ring_left(journal, record->position) : length);
 	if (record->type == RECORD_DATA) {
 		*epoch->last = record;
 		epoch->last = &record->next;

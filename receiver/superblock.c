@@ -118,6 +118,7 @@ void superblock_write(struct journal *journal)
 	        .durable = journal->durable,
 	        .durable_wall = journal->durable_wall,
 	        .durable_sequence = journal->durable_sequence,
+	        .durable_position = journal->durable_position,
 	};
 	superblock_put(journal->superblock, &superblock);
 	journal->superblock_slot = (struct superblock_slot){true, superblock.tail, superblock.applied};
@@ -158,6 +159,7 @@ void journal_skip_to(struct journal *journal, uint64_t epoch, int64_t wall)
 	journal->applied = epoch;
 	journal->durable_wall = wall;
 	journal->durable_sequence = journal->head.sequence;
+	journal->durable_position = journal->head.position;
 	journal->both_wanted = true; // nothing else says that this epoch was
 	superblock_want(journal);
 }

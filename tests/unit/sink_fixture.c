@@ -789,6 +789,7 @@ void world_redo_start(struct world *world, uint32_t region_blocks)
 	};
 
 	read_promoted(world);
+	world->crashed = false;
 	world->redo_opened = world->redo_done = false;
 	world->redo_error = 0;
 	world->redo = need(redo_new(&config));

@@ -236,7 +236,8 @@ static void formats_know_their_damage(void **state)
 	                                .applied = 5,
 	                                .durable = 6,
 	                                .durable_wall = 7,
-	                                .durable_sequence = 8},
+	                                .durable_sequence = 8,
+	                                .durable_position = 12288},
 	                  read;
 	struct record_header header = {.type = RECORD_DATA,
 	                               .payload = 77,
@@ -244,7 +245,8 @@ static void formats_know_their_damage(void **state)
 	                               .sequence = 9,
 	                               .chain = 10,
 	                               .epoch = 11,
-	                               .checksum = 12},
+	                               .checksum = 12,
+	                               .before = {2, 1, 255}},
 	                     got;
 	struct commit commit = {.epoch = 3, .base = 2, .cut_wall = 5, .completes = true, .frames = 9}, back;
 	uint64_t chain, again;
@@ -260,7 +262,8 @@ static void formats_know_their_damage(void **state)
 	}
 	chain = record_put(bytes, &header);
 	assert_int_equal(record_get(bytes, &got, &again), 0);
-	assert_true(chain == again && got.type == RECORD_DATA && got.payload == 77 && got.epoch == 11);
+	assert_true(chain == again && got.type == RECORD_DATA && got.payload == 77 && got.epoch == 11 &&
+	            got.before[0] == 2 && got.before[2] == 255 && got.before[3] == 0);
 	for (unsigned i = 0; i < RECORD_HEADER_BYTES; i++) {
 		bytes[i] ^= 0x10;
 		assert_int_equal(record_get(bytes, &got, &again), -EILSEQ);

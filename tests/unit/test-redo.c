@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a promotion left, redone under the application's requests.
+#include "sink_fixture.h"
+
+#include "receiver/record.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+// cmocka.h needs these before it
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define JOURNAL (8192 + (1 << 20))
+#define REGION 4 // blocks
+#define VERSION 6 // what is promoted to
+#define PATTERN 0xa7
+
+struct request {
+	struct disk_io io;
+	bool over;
+	int error;
+};
+
+static void over(struct disk_io *io, int error)
+{
+	struct request *request = (struct request *)io;
+
+	assert_false(request->over);
+	request->over = true;
+	request->error = error;
+}
+
+static void submit(struct world *world, struct request *request, unsigned volume, enum disk_op op, uint64_t block,
+                   uint64_t count, void *data)
+{
+	struct disk *disk = redo_disk(world->redo, volume);
+	uint64_t length = count * 4096;
+
+	if (block * 4096 + length > disk->size)
+		length = disk->size - block * 4096;
+	*request = (struct request){
+	        .io = {.op = op, .offset = block * 4096, .length = length, .data = data, .done = over}};
+	if (op == DISK_FLUSH)
+		request->io.offset = request->io.length = 0;
+	disk_submit(disk, &request->io);
+	assert_false(request->over);
+}
+
+// Promoted with epochs that are durable and not applied.
+static struct world *promoted(unsigned seed)
+{
+	struct world *world = world_new(JOURNAL);
+
+	world_start(world);
+	world_run(world);
+	world_connect(world);
+	world_run(world);
+	send_all(world, 2);
+	world_run(world);
+	assert_version(world, 2);
+	world->seed = seed;
+	world->welcome.hello.epoch = world->acked;
+	world->welcome.consistent = true;
+	world->frozen = true;
+	send_all(world, VERSION);
+	world_run(world);
+	world->frozen = false;
+	world_promote(world, true);
+	assert_int_equal(world->promote_error, 0);
+	assert_true(world_status(world).state.redo);
+	world_stop(world);
+	assert_false(is_version(world, VERSION));
+	return world;
+}
+
+// Opened, with nothing redone yet.
+static void open_redo(struct world *world)
+{
+	world->frozen = true;
+	world_redo_start(world, REGION);
+	world_run(world);
+	assert_true(world->redo_opened);
+	assert_int_equal(world->redo_error, 0);
+	assert_false(world->redo_done);
+}
+
+static bool holds(const struct world *world, uint64_t block, const uint8_t *expected)
+{
+	return !memcmp(world->volumes[0]->bytes + block * 4096, expected, 4096);
+}
+
+// A block that the promotion left to be redone.
+static uint64_t pending_block(const struct world *world)
+{
+	uint64_t block = 0;
+
+	while (holds(world, block, world->content[VERSION][0] + block * 4096))
+		block++;
+	return block;
+}
+
+static void on_stopped(void *user)
+{
+	*(bool *)user = true;
+}
+
+static void close_redo(struct world *world)
+{
+	bool stopped = false;
+
+	redo_stop(world->redo, on_stopped, &stopped);
+	assert_false(stopped);
+	world_run(world);
+	assert_true(stopped);
+	redo_free(world->redo);
+	world->redo = NULL;
+}
+
+static uint8_t *buffer(void)
+{
+	uint8_t *bytes = aligned_alloc(4096, BLOCKS_0 * 4096);
+
+	assert_non_null(bytes);
+	memset(bytes, PATTERN, BLOCKS_0 * 4096);
+	return bytes;
+}
+
+static void goes_on_by_itself(void **state)
+{
+	(void)state;
+	for (unsigned seed = 0; seed < 20; seed++) {
+		struct world *world = promoted(seed);
+		struct redo_status status;
+
+		open_redo(world);
+		redo_status(world->redo, &status);
+		assert_true(status.done < status.total && !status.trouble); // holes that are to be zeroes are done
+		world->frozen = false;
+		world_run(world);
+		assert_true(world->redo_done);
+		assert_version(world, VERSION);
+		redo_status(world->redo, &status);
+		assert_true(status.done == status.total);
+		redo_release(world->redo);
+		close_redo(world);
+		world_free(world);
+	}
+}
+
+static void reads_wait_for_what_is_pending(void **state)
+{
+	(void)state;
+	for (unsigned seed = 0; seed < 20; seed++) {
+		struct world *world = promoted(seed);
+		uint8_t *bytes[VOLUMES] = {buffer(), buffer()};
+		struct request requests[VOLUMES];
+
+		open_redo(world);
+		submit(world, &requests[0], 0, DISK_READ, 0, BLOCKS_0, bytes[0]);
+		submit(world, &requests[1], 1, DISK_READ, 0, BLOCKS_1, bytes[1]);
+		world_run(world);
+		assert_false(requests[0].over || requests[1].over);
+		world->frozen = false;
+		world_run(world);
+		assert_true(requests[0].over && !requests[0].error && requests[1].over && !requests[1].error);
+		assert_memory_equal(bytes[0], world->content[VERSION][0], BYTES_0);
+		assert_memory_equal(bytes[1], world->content[VERSION][1], BYTES_1);
+		free(bytes[0]);
+		free(bytes[1]);
+		close_redo(world);
+		world_free(world);
+	}
+}
+
+static void check_survived(struct world *world, uint64_t first, uint64_t count, bool certain, const uint8_t *pattern)
+{
+	for (uint64_t b = 0; b < BLOCKS_0 - 1; b++) {
+		const uint8_t *content = world->content[VERSION][0] + b * 4096;
+
+		if (b < first || b >= first + count) {
+			assert_true(holds(world, b, content));
+		} else if (certain) {
+			assert_true(holds(world, b, pattern));
+		} else {
+			for (unsigned s = 0; s < 8; s++) { // sectors of either
+				const uint8_t *sector = world->volumes[0]->bytes + b * 4096 + s * 512;
+
+				assert_true(!memcmp(sector, pattern, 512) || !memcmp(sector, content + s * 512, 512));
+			}
+		}
+	}
+	assert_memory_equal(world->volumes[1]->bytes, world->content[VERSION][1], BYTES_1);
+}
+
+// The power fails after any operation: what the application wrote over what was
+// redone is never redone again once it may be there.
+static void writes_are_never_redone_over(void **state)
+{
+	(void)state;
+	for (unsigned seed = 0; seed < 3; seed++) {
+		bool whole = false;
+
+		for (uint64_t op = 0; !whole; op++) {
+			struct world *world = promoted(seed);
+			struct request write, flush = {.over = false};
+			uint8_t *pattern = buffer();
+			uint64_t first = 3 + op % 20, count = 1 + op % 9;
+			bool certain;
+
+			open_redo(world);
+			world->frozen = false;
+			world->ops_left = op;
+			submit(world, &write, 0, DISK_WRITE, first, count, pattern);
+			while (!write.over && world_step(world))
+				;
+			if (write.over) {
+				assert_int_equal(write.error, 0);
+				submit(world, &flush, 0, DISK_FLUSH, 0, 0, NULL);
+				world_run(world);
+			}
+			certain = write.over && flush.over;
+			whole = !world->crashed;
+			world_crash(world, true, (unsigned)op);
+			world->ops_left = UINT64_MAX;
+			world_redo(world);
+			check_survived(world, first, count, certain, pattern);
+			free(pattern);
+			world_free(world);
+		}
+	}
+}
+
+static void zeroes_written_are_not_redone_over(void **state)
+{
+	struct world *world = promoted(1);
+	uint8_t *zeroes = calloc(1, 4096);
+	struct request zero;
+
+	(void)state;
+	open_redo(world);
+	world->frozen = false;
+	submit(world, &zero, 0, DISK_ZERO, 0, BLOCKS_0 - 1, NULL);
+	while (!zero.over)
+		assert_true(world_step(world));
+	assert_int_equal(zero.error, 0);
+	world_crash(world, false, 1);
+	world_redo(world);
+	for (uint64_t b = 0; b < BLOCKS_0 - 1; b++)
+		assert_true(holds(world, b, zeroes));
+	free(zeroes);
+	world_free(world);
+}
+
+// A flush that fails says so once: what was redone before it is redone again,
+// and who waits for it learns of it.
+static void failed_flush_redoes_again(void **state)
+{
+	struct world *world = promoted(0);
+	uint8_t *pattern = buffer();
+	struct request write;
+	uint64_t block;
+
+	(void)state;
+	open_redo(world);
+	block = pending_block(world);
+	world->frozen = false;
+	memdisk_fail(world->volumes[0], 1 << DISK_FLUSH, 0, -EIO, false);
+	submit(world, &write, 0, DISK_WRITE, block, 1, pattern);
+	world_run(world);
+	assert_true(write.over && write.error == -EIO);
+	assert_int_equal(world->redo_troubles, 1);
+	assert_false(world->redo_done);
+	submit(world, &write, 0, DISK_WRITE, block, 1, pattern);
+	world_run(world);
+	assert_true(write.over && !write.error);
+	world_sleep(world, 2 * NSEC_PER_SEC);
+	assert_true(world->redo_done);
+	check_survived(world, block, 1, true, pattern);
+	free(pattern);
+	close_redo(world);
+	world_free(world);
+}
+
+// The last one with content: nothing newer hides it.
+static uint8_t *last_record(struct world *world)
+{
+	struct superblock found[2];
+	struct record_header commit;
+	uint64_t at, chain;
+
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(superblock_get(world->journal->bytes + (size_t)i * SUPERBLOCK_BYTES, &found[i]), 0);
+	if (found[1].sequence > found[0].sequence)
+		found[0] = found[1];
+	at = found[0].durable_position - RECORD_ALIGN;
+	assert_int_equal(record_get(world->journal->bytes + RING_OFFSET + at % found[0].ring_bytes, &commit, &chain),
+	                 0);
+	assert_int_equal(commit.type, RECORD_COMMIT);
+	at -= commit.before[0] * (uint64_t)RECORD_ALIGN;
+	return world->journal->bytes + RING_OFFSET + at % found[0].ring_bytes;
+}
+
+// Content in the journal that was damaged since: what needs it fails, nothing
+// else does, and the log has one line.
+static void damage_is_not_served(void **state)
+{
+	struct world *world = promoted(0);
+	uint8_t *bytes = buffer(), *saved = malloc(JOURNAL);
+	unsigned failed = 0, passed = 0;
+
+	(void)state;
+	memcpy(saved, world->journal->bytes, JOURNAL);
+	open_redo(world);
+	memset(last_record(world) + RECORD_HEADER_BYTES + 600, 0xff, 64);
+	world->frozen = false;
+	for (uint64_t i = 0; i < BLOCKS_0 - 1 + BLOCKS_1; i++) {
+		unsigned volume = i >= BLOCKS_0 - 1;
+		uint64_t block = volume ? i - (BLOCKS_0 - 1) : i;
+		struct request read;
+
+		submit(world, &read, volume, DISK_READ, block, 1, bytes);
+		while (!read.over)
+			assert_true(world_step(world));
+		if (read.error) {
+			assert_int_equal(read.error, -EIO);
+			failed++;
+		} else {
+			assert_memory_equal(bytes, world->content[VERSION][volume] + block * 4096, 4096);
+			passed++;
+		}
+	}
+	assert_true(failed > 0 && passed > 0);
+	world_sleep(world, 5 * NSEC_PER_SEC);
+	assert_int_equal(world->redo_troubles, 1);
+	assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
+	assert_false(world->redo_done);
+	memcpy(world->journal->bytes, saved, JOURNAL);
+	world_sleep(world, 5 * NSEC_PER_SEC);
+	assert_true(world->redo_done);
+	assert_version(world, VERSION);
+	free(bytes);
+	free(saved);
+	close_redo(world);
+	world_free(world);
+}
+
+static void damaged_log_is_refused(void **state)
+{
+	struct world *world = promoted(0);
+	struct request write;
+	uint8_t *pattern = buffer();
+
+	(void)state;
+	open_redo(world);
+	world->frozen = false;
+	submit(world, &write, 0, DISK_WRITE, 8, 1, pattern);
+	world_run(world);
+	close_redo(world);
+	memset(world->redo_log->bytes, 0x5a, 2 * 4096);
+	world_redo_start(world, REGION);
+	world_run(world);
+	assert_true(world->redo_opened);
+	assert_int_equal(world->redo_error, -EILSEQ);
+	close_redo(world);
+	free(pattern);
+	world_free(world);
+}
+
+// A journal that does not reach as far as was promoted.
+static void lost_epochs_are_refused(void **state)
+{
+	struct world *world = promoted(0);
+
+	(void)state;
+	memset(world->journal->bytes + 8192 + 4096, 0, JOURNAL - 8192 - 4096);
+	world_redo_start(world, REGION);
+	world_run(world);
+	assert_true(world->redo_opened);
+	assert_int_equal(world->redo_error, -EILSEQ);
+	assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
+	close_redo(world);
+	world_free(world);
+}
+
+static void goes_on_after_a_stop(void **state)
+{
+	struct world *world = promoted(3);
+
+	(void)state;
+	open_redo(world);
+	world->frozen = false;
+	for (unsigned i = 0; i < 20; i++)
+		world_step(world);
+	close_redo(world);
+	world_redo(world);
+	assert_version(world, VERSION);
+	world_free(world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(goes_on_by_itself),
+	        cmocka_unit_test(reads_wait_for_what_is_pending),
+	        cmocka_unit_test(writes_are_never_redone_over),
+	        cmocka_unit_test(zeroes_written_are_not_redone_over),
+	        cmocka_unit_test(failed_flush_redoes_again),
+	        cmocka_unit_test(damage_is_not_served),
+	        cmocka_unit_test(damaged_log_is_refused),
+	        cmocka_unit_test(lost_epochs_are_refused),
+	        cmocka_unit_test(goes_on_after_a_stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
