@@ -15,11 +15,11 @@
 #ifndef STEAD_ENGINE_H
 #define STEAD_ENGINE_H
 
+#include "cadence.h"
 #include "common/intent.h"
 #include "common/map.h"
 #include "common/waiter.h"
 #include "common/wire.h"
-#include "cadence.h"
 #include "early.h"
 #include "ranges.h"
 #include "source.h"
@@ -118,7 +118,8 @@ struct source {
 	struct volume volumes[VOLUMES_MAX];
 	unsigned volume_count;
 	bool serving, fenced, stopping, paused;
-	struct timer tick; // each second
+	struct timer tick; // twice a second
+	bool half; // of one
 	void (*stopped)(void *user);
 	void *stopped_user;
 	bool stop_flushing;

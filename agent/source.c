@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK NSEC_PER_SEC
+#define TICK (NSEC_PER_SEC / 2)
 #define LATE 50 // percent; three seconds of it
 
 size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes)
@@ -97,6 +97,10 @@ static void tick(struct timer *timer)
 	struct source *source = container_of(timer, struct source, tick);
 
 	clock_set(source->clock, timer, clock_now(source->clock) + TICK);
+	uplink_tick(source);
+	source->half = !source->half;
+	if (source->half)
+		return;
 	tick_late(source);
 	meter_tick(&source->changed);
 	meter_tick(&source->shipped);
@@ -104,7 +108,6 @@ static void tick(struct timer *timer)
 	parcels_trim(source);
 	regions_tick(source);
 	oversize_tick(source);
-	uplink_tick(source);
 }
 
 static void finish_requests(struct timer *timer)

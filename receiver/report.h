@@ -9,7 +9,7 @@
 #include "common/status.h"
 #include "sink.h"
 
-#define REPORT_SILENCE_MAX (2 * NSEC_PER_SEC) // two heartbeats
+#define REPORT_SILENCE_MAX NSEC_PER_SEC // two heartbeats
 
 // Brings watch up to now as well.
 void report_sink(const struct pair_config *config, const struct sink_status *sink, struct clock *clock,
