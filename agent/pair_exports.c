@@ -171,12 +171,25 @@ static void end_left_done(struct job *job)
 	closed_one(pair);
 }
 
+static void remove_left_links(const struct pair *pair)
+{
+	for (unsigned i = 0; i < pair->files.state.volume_count; i++) {
+		char path[PATHS_MAX], target[PATHS_MAX];
+
+		path_device(&pair->agent->paths, pair->name, pair->files.state.volumes[i].name, path);
+		if (!pair->exports[i] && readlink(path, target, sizeof(target)) >= 0)
+			(void)unlink(path);
+	}
+}
+
 // A device that a former process left, and that no process will serve any more:
 // who waits for it must not wait for ever.
 static void end_left(struct pair *pair)
 {
 	struct devices_work *work = pair->left_ended ? NULL : devices_work_new(pair, false);
 
+	if (!pair->left_ended)
+		remove_left_links(pair);
 	pair->left_ended = true;
 	if (!work || !work->count) {
 		free(work);
