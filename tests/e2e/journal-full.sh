@@ -43,6 +43,7 @@ proxy link rate 4000000
 change_at_once $size
 wait_for 60 "the changes to come in place" status_is b '.state + " " + .reason + " " + (.promotable | tostring)' \
 	"resync journal-full false"
+proxy link rate 1000000
 status_is a '.state + " " + .reason + " " + (.promotable | tostring)' "resync journal-full false" ||
 	fail "the primary says: $(on a status db)"
 status_is a '.lag_seconds' null || fail "a lag is told though all would be lost"
