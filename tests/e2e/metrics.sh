@@ -68,7 +68,13 @@ for user in prometheus/stead.rules.yml grafana/stead.json; do
 	names "$top/packaging/$user" | comm -23 - "$work/made" >"$work/unknown"
 	[ ! -s "$work/unknown" ] || fail "packaging/$user uses $(tr '\n' ' ' <"$work/unknown")"
 done
-jq -e '.panels | length > 0' "$top/packaging/grafana/stead.json" >/dev/null || fail "the dashboard is no JSON"
+# What the dashboard asks for, as rules: Prometheus says whether it understands them.
+jq '{groups: [{name: "dashboard", rules: [.panels[].targets[].expr
+	| gsub("[$]__rate_interval"; "1m") | {record: "checked", expr: .}]}]}' \
+	"$top/packaging/grafana/stead.json" >"$work/dashboard.json" || fail "the dashboard is no JSON"
+[ "$(jq '.groups[0].rules | length' "$work/dashboard.json")" -gt 9 ] || fail "the dashboard asks for nothing"
+! command -v promtool >/dev/null || promtool check rules "$work/dashboard.json" >"$work/promtool.out" 2>&1 ||
+	fail "the dashboard: $(cat "$work/promtool.out")"
 
 wait_for 10 "replicating on both" is 1 a agent 'stead_state{pair="db",role="primary",state="replicating"}'
 wait_for 10 "replicating on both" is 1 b receiver 'stead_state{pair="db",role="standby",state="replicating"}'
