@@ -138,6 +138,7 @@ struct source {
 	void (*drained)(void *user, int error);
 	void *drain_user;
 	bool handover; // the standby was told to take over
+	bool handed; // and did
 
 	// tracker.c
 	struct request_list changes; // marked or waiting to be

@@ -302,12 +302,12 @@ static void completed(struct source *source, const struct epoch *epoch)
 		source->doubtful = false;
 		source->map.sync = (struct id){{0}};
 		source->map.partial = false;
-		regions_note(source);
 	}
 	if (epoch->set)
 		set_release(&source->map, epoch->set);
 	else
 		map_save(&source->map);
+	regions_note(source);
 	if (epoch->completes)
 		source_tell(source, SOURCE_SYNC_DONE, epoch->number, NULL);
 }

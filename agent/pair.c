@@ -111,7 +111,7 @@ static void fence(struct pair *pair)
 	state->fenced = true;
 	state->split = status.split;
 	state->handover = false;
-	state->local_bytes = status.bytes_behind;
+	state->local_bytes = status.handed ? 0 : status.bytes_behind;
 	state->local_since = status.oldest;
 	pair_save(pair, pair, fence_kept);
 	pair_close_exports(pair);

@@ -113,6 +113,10 @@ static bool clean(void *user, unsigned volume, uint64_t first, uint64_t count)
 
 	if (MUTANT(REGION_RELEASED_UNSHIPPED))
 		return true;
+	// A standby that is put back to what it was before lacks them again: the
+	// log must know how far it was.
+	if (intent_noted_acknowledged(source->intent) < source->map.acknowledged)
+		return false;
 	for (unsigned i = 0; i < MAP_SETS; i++)
 		if (bitmap_next(&source->map.sets[i].dirty[volume], first) < first + count)
 			return false;

@@ -458,6 +458,8 @@ void source_status(struct source *source, struct source_status *status)
 	        .connected = uplink_ready(source),
 	        .serving = source->serving && !source->handover,
 	        .fenced = source->fenced,
+	        .handed = source->handed,
+	        .acknowledged = source->map.acknowledged,
 	        .split = source->split,
 	        .complete = !source->map.suspect && !source->doubtful,
 	        .oldest = source_oldest(source),

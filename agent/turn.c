@@ -283,7 +283,7 @@ static bool nothing_beyond(const struct pair *pair)
 	struct source_status status;
 
 	source_status(pair->source, &status);
-	return status.complete && !status.bytes_behind && !status.split;
+	return (status.handed || (status.complete && !status.bytes_behind)) && !status.split;
 }
 
 void turn_fenced(struct pair *pair)
@@ -297,8 +297,7 @@ void turn_fenced(struct pair *pair)
 		turn_refuse(turn, -EPERM, &err);
 		turn = NULL;
 	}
-	if (!turn && (clean || (pair->files.config.auto_resync && !pair->files.state.split)) &&
-	    !pair_redoes(pair)) {
+	if (!turn && (clean || (pair->files.config.auto_resync && !pair->files.state.split)) && !pair_redoes(pair)) {
 		turn = turn_new(pair, TURN_RETURN, NULL, NULL);
 		if (turn)
 			turn->salvage = true;

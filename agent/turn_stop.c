@@ -147,10 +147,12 @@ bool turn_busy(struct pair *pair)
 	}
 	source_status(pair->source, &status);
 	turn->wall = clock_wall(loop_clock(turn->agent->loop));
-	turn->beyond = status.bytes_behind || !status.complete;
-	turn->cut = !turn->beyond && status.durable ? status.durable : status.open - 1;
+	turn->beyond = (status.bytes_behind || !status.complete) && !status.handed;
+	turn->cut = turn->beyond          ? status.open - 1
+	            : status.acknowledged ? status.acknowledged
+	                                  : pair->files.state.promoted_epoch;
 	turn->turned.discarded = status.bytes_behind;
-	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || !status.bytes_behind)
+	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || !turn->beyond || !status.bytes_behind)
 		return false;
 	turn->salvaged = false;
 	turn->salvaging = true;
@@ -168,7 +170,7 @@ bool turn_busy(struct pair *pair)
 static void become_standby(struct pair_state *state, const struct turn *turn)
 {
 	state->role = ROLE_STANDBY;
-	state->returned = true;
+	state->returned = turn->beyond;
 	state->base_epoch = turn->beyond ? turn->cut + 1 : turn->cut;
 	state->yields = turn->yields;
 	state->consistent = true;
@@ -189,12 +191,21 @@ static void stay_fenced(struct pair_state *state, struct turn *turn)
 	                    turn->name, state->local_bytes);
 }
 
-static void become_primary(struct pair_state *state, const struct turn *turn)
+static struct id random_generation(void)
 {
 	uint64_t words[2] = {daemon_random(NULL), daemon_random(NULL) | 1};
 	struct id generation;
 
 	memcpy(generation.bytes, words, sizeof(generation.bytes));
+	return generation;
+}
+
+static void become_primary(struct pair_state *state, const struct turn *turn)
+{
+	struct id alone = random_generation(), generation = random_generation();
+
+	// What it wrote alone is no epoch that its peer could hold.
+	lineage_push(&state->lineage, &alone, turn->cut);
 	lineage_push(&state->lineage, &generation, turn->cut + 1);
 	state->fenced = false;
 	state->born = turn->wall;

@@ -104,10 +104,15 @@ static void forget_shared(struct source *source, const struct lineage *successor
 {
 	const struct ancestor *ancestor = lineage_find(successor, &source->state.lineage.generation);
 
-	if (ancestor && !source->map.suspect && ancestor->epoch <= source->map.cut)
+	if (!ancestor)
+		return;
+	if (!source->map.suspect && ancestor->epoch <= source->map.cut && ancestor->epoch >= source->map.acknowledged) {
 		epoch_settle(source, ancestor->epoch);
-	else if (ancestor)
-		source->map.suspect = true; // it knows epochs that we never cut
+		source->map.acknowledged = ancestor->epoch;
+	} else {
+		source->map.suspect = true; // it knows epochs that we never cut, or lacks some that it had
+	}
+	map_save(&source->map);
 }
 
 static void fence(struct source *source, const struct source_successor *successor, const char *why)
@@ -120,6 +125,7 @@ static void fence(struct source *source, const struct source_successor *successo
 	source->split = source->serving && !source->handover && !successor->untouched && source_behind(source);
 	if (source->split)
 		source->verdict = SOURCE_STATE_SPLIT_BRAIN;
+	source->handed = source->handover && !source->map.suspect;
 	source->fenced = true;
 	source->serving = false;
 	source->handover = false;
@@ -223,6 +229,9 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 		if (MUTANT(LOST_ACK_NOT_SETTLED))
 			durable = source->map.acknowledged;
 		epoch_settle(source, durable);
+		// As good as a DURABLE: what was cleared must not be asked for again.
+		if (source->map.acknowledged < durable)
+			source->map.acknowledged = durable;
 		source->plan = source->doubtful ? PLAN_COMPARE : PLAN_CHANGES;
 	}
 	if (welcome->consistent) {

@@ -42,7 +42,7 @@ struct intent {
 	unsigned page_count, first_page[VOLUMES_MAX + 1];
 	unsigned writing;
 	struct intent_facts facts;
-	uint64_t noted_cut;
+	uint64_t noted_cut, noted_acknowledged;
 
 	struct disk_io load_io;
 	uint8_t *load_slots;
@@ -189,6 +189,7 @@ static void add_slot(struct page *page, const uint8_t *slot)
 		intent->facts.acknowledged = get_u64(slot + 56);
 		intent->facts.suspect = get_u64(slot + 64) != 0;
 		intent->noted_cut = intent->facts.cut;
+		intent->noted_acknowledged = intent->facts.acknowledged;
 	}
 	for (unsigned i = 0; i < PAGE_WORDS && first + i < words; i++) {
 		uint64_t word = get_u64(slot + HEADER_BYTES + i * 8);
@@ -240,7 +241,7 @@ static void forget(struct intent *intent)
 	for (unsigned i = 0; i < intent->page_count; i++)
 		intent->pages[i].wanted = true;
 	intent->facts = (struct intent_facts){0};
-	intent->noted_cut = 0;
+	intent->noted_cut = intent->noted_acknowledged = 0;
 }
 
 static void found_flushed(struct disk_io *io, int error)
@@ -317,8 +318,10 @@ static void page_written(struct disk_io *io, int error)
 			bitmap_or_word(&intent->logged[page->volume], first + i,
 			               word & bitmap_word(&intent->wanted[page->volume], first + i));
 	}
-	if (!error && page == intent->pages)
+	if (!error && page == intent->pages) {
 		intent->noted_cut = get_u64(page->slot + 48);
+		intent->noted_acknowledged = get_u64(page->slot + 56);
+	}
 	free(page->slot);
 	page->slot = NULL;
 	waiter_wake_all(&page->waiters);
@@ -389,6 +392,11 @@ const struct intent_facts *intent_facts(const struct intent *intent)
 uint64_t intent_noted_cut(const struct intent *intent)
 {
 	return intent->noted_cut;
+}
+
+uint64_t intent_noted_acknowledged(const struct intent *intent)
+{
+	return intent->noted_acknowledged;
 }
 
 int intent_pass(struct intent *intent, unsigned volume, uint64_t first, uint64_t count, struct waiter *waiter)

@@ -54,11 +54,12 @@ void intent_free(struct intent *intent);
 // before.
 void intent_load(struct intent *intent, void (*done)(void *user, int error), void *user);
 
-// Writes the facts into the log. noted_cut: the cut that is durable in it.
+// Writes the facts into the log. noted: what is durable in it.
 void intent_note(struct intent *intent, const struct intent_facts *facts);
 void intent_retry(struct intent *intent); // what could not be written
 const struct intent_facts *intent_facts(const struct intent *intent);
 uint64_t intent_noted_cut(const struct intent *intent);
+uint64_t intent_noted_acknowledged(const struct intent *intent);
 
 // The first logged region at or after from; UINT64_MAX: none.
 uint64_t intent_next(const struct intent *intent, unsigned volume, uint64_t from);

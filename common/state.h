@@ -38,12 +38,12 @@ struct pair_state {
 	uint64_t local_bytes;
 	int64_t local_since; // wall clock of the oldest of it, ns; 0: none
 
-	// Standby that has been a primary: its change map, closed, names what it
-	// holds beyond that point; its journal begins anew. Until the first epoch
-	// of the newer generation is durable here.
+	// Standby that has been a primary. Where it returned with more than its peer
+	// had, its change map, closed, names that, until the first epoch of the
+	// newer generation is durable here. Its journal begins anew, at an epoch of
+	// its generation: the last that its peer had, or one more than any it cut.
 	bool returned;
-	uint64_t
-	        base_epoch; // returned: the epoch of its generation that it stands at; one more than any that it cut: beyond
+	uint64_t base_epoch; // 0: the journal did not begin so
 	bool yields; // standby: what it holds may be overwritten by any primary of the pair
 
 	// Standby: false from the first direct write of a sync in place until the

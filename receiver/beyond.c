@@ -48,6 +48,16 @@ void beyond_free(struct beyond *beyond)
 	free(beyond);
 }
 
+bool beyond_covers(const struct beyond *beyond, uint64_t after)
+{
+	return after >= beyond->map.acknowledged && after <= beyond->map.cut;
+}
+
+uint64_t beyond_cut(const struct beyond *beyond)
+{
+	return beyond->map.cut;
+}
+
 void beyond_rewind(struct beyond *beyond, uint64_t after)
 {
 	beyond->after = after;

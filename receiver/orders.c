@@ -86,7 +86,9 @@ static void agent_answered(void *user, int error, json_t *answer, const struct e
 
 	(void)answer;
 	if (standby && standby->phase == STANDBY_RUNNING) {
-		if (error == -ENOTCONN) {
+		if (!sink_asked(standby->sink)) {
+			decline(standby, "the connection to the primary ended");
+		} else if (error == -ENOTCONN) {
 			decline(standby,
 			        "no stead-agent runs on the standby's node, which would have to serve: start it");
 		} else if (error < 0) {

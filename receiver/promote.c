@@ -139,7 +139,7 @@ static bool ready(struct sink *sink)
 
 void promote_advance(struct sink *sink)
 {
-	struct id generation;
+	struct id generation, alone;
 	struct error err;
 
 	if (!sink->promoting || sink->state.role == ROLE_PRIMARY)
@@ -165,6 +165,11 @@ void promote_advance(struct sink *sink)
 	sink->next.fenced = sink->next.split = sink->next.returned = sink->next.yields = false;
 	sink->next.base_epoch = 0;
 	sink->next.redo = journal_next(sink->journal) && !MUTANT(PROMOTED_BEFORE_APPLIED);
+	// What it wrote alone is no epoch that its peer could hold.
+	if (roles_beyond(sink)) {
+		alone = sink_random_id(sink);
+		lineage_push(&sink->next.lineage, &alone, journal_durable(sink->journal) - 1);
+	}
 	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal));
 	sink->next.promoted_epoch = journal_durable(sink->journal);
 	sink->next.promoted_point = sink->recovery_point;

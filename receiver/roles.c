@@ -10,6 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
+uint64_t roles_left_at(const struct sink *sink)
+{
+	const struct ancestor *left = lineage_find(&sink->session.hello.lineage, &sink->lineage.generation);
+
+	return left ? left->epoch : 0;
+}
+
 struct standing roles_standing(const struct sink *sink)
 {
 	bool standby = sink->state.role == ROLE_STANDBY;
@@ -21,9 +28,14 @@ struct standing roles_standing(const struct sink *sink)
 	        .epoch = standby ? journal_durable(sink->journal) : sink->state.promoted_epoch,
 	        .consistent = sink->consistent,
 	        .returned = sink->returned,
-	        .mapped = sink->beyond != NULL,
+	        .mapped = sink->beyond && beyond_covers(sink->beyond, roles_left_at(sink)),
 	        .yields = sink->yields,
 	};
+}
+
+bool roles_beyond(const struct sink *sink)
+{
+	return sink->returned && (!sink->beyond || journal_durable(sink->journal) > beyond_cut(sink->beyond));
 }
 
 static void follow(struct sink *sink, const struct lineage *lineage, int64_t born)
@@ -108,6 +120,11 @@ void roles_takeover(struct sink *sink, uint64_t epoch)
 		return;
 	}
 	sink_event(sink, SINK_TAKEOVER, epoch, NULL);
+}
+
+bool sink_asked(const struct sink *sink)
+{
+	return sink->session.stage == SESSION_OPEN && sink->session.takeover;
 }
 
 int sink_ask_switchover(struct sink *sink, struct error *err)

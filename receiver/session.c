@@ -280,14 +280,6 @@ static void ticked(struct timer *timer)
 		send_heartbeat(sink);
 }
 
-// The epoch at which the peer left our generation; 0: it never was in it.
-static uint64_t left_at(const struct lineage *peers, const struct id *generation)
-{
-	const struct ancestor *ancestor = lineage_find(peers, generation);
-
-	return ancestor ? ancestor->epoch : 0;
-}
-
 static bool volume_blank(const struct sink *sink, unsigned index)
 {
 	uint64_t bytes = sink->state.volumes[index].bytes, length = bytes;
@@ -360,13 +352,15 @@ static bool judge(struct sink *sink)
 		send_refusal(sink, &refusal);
 		return false;
 	}
+	if (verdict == VERDICT_CONTINUE)
+		sink->yields = false; // it was for another time
 	session->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
 	session->takes_epochs = verdict == VERDICT_CONTINUE || session->adopting;
 	if (MUTANT(FENCE_IGNORED))
 		session->takes_epochs = mine.role == ROLE_STANDBY;
 	session->tells_beyond = verdict == VERDICT_RESYNC && mine.returned;
 	if (session->tells_beyond)
-		beyond_rewind(sink->beyond, left_at(&peers.lineage, &mine.lineage.generation));
+		beyond_rewind(sink->beyond, roles_left_at(sink));
 	return true;
 }
 

@@ -256,7 +256,7 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 		volumes_describe(sink->volumes, sink->state.volumes);
 		sink->consistent = sink->state.consistent;
 		sink->recovery_point = sink->state.promoted_point;
-		fresh = sink->state.returned || (!sink->state.consistent && id_is_none(&sink->state.sync));
+		fresh = sink->state.base_epoch || (!sink->state.consistent && id_is_none(&sink->state.sync));
 		// once promoted, the volumes are not ours and the journal has nothing to say
 		if (sink->state.role == ROLE_STANDBY) {
 			error = journal_open(sink->journal, &sink->state.lineage.generation, fresh,

@@ -97,6 +97,10 @@ void sink_attach(struct sink *sink, struct channel *channel, const struct wire_h
 void sink_promote(struct sink *sink, bool force, void *user,
                   void (*done)(void *user, int error, const struct error *reason));
 
+// Whether SINK_TAKEOVER still waits for its answer: a primary whose connection
+// has ended may have learnt that nobody took over.
+bool sink_asked(const struct sink *sink);
+
 // The daemon cannot take over; the primary goes on.
 void sink_decline(struct sink *sink, const char *why);
 
