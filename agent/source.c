@@ -395,7 +395,13 @@ static enum source_state state_of(const struct source *source)
 	return source->plan == PLAN_COMPARE || source->adopting ? SOURCE_STATE_RESYNC : SOURCE_STATE_REPLICATING;
 }
 
-static const char *reason_of(const struct source *source)
+// Too late to look on for some seconds.
+static bool at_risk(struct source *source)
+{
+	return source->plan == PLAN_CHANGES && source_lag(source) > source->config.rpo / 4 * 3;
+}
+
+static const char *reason_of(struct source *source)
 {
 	if (source->verdict == SOURCE_STATE_REFUSED)
 		return "peer-refused";
@@ -407,7 +413,7 @@ static const char *reason_of(const struct source *source)
 		return "link-down";
 	if (source->stuck || walks_changes(source))
 		return "journal-full";
-	if (source->trouble || source->late < LATE)
+	if (source->trouble || (source->late < LATE && !at_risk(source)))
 		return source->trouble;
 	return source->late_there > source->late / 2 ? "standby-slow" : "link-slow";
 }

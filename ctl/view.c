@@ -34,8 +34,8 @@ static const struct word states[] = {
 
 static const struct word reasons[] = {
         {"link-down", TONE_CAREFUL, "the peer cannot be reached"},
-        {"link-slow", TONE_CAREFUL, "the link carries less than what changes"},
-        {"standby-slow", TONE_CAREFUL, "the standby takes less than what changes"},
+        {"link-slow", TONE_CAREFUL, "what there is to send waits for the link"},
+        {"standby-slow", TONE_CAREFUL, "what was sent waits for the standby"},
         {"journal-full", TONE_BAD, "more has changed than the standby's journal can hold"},
         {"standby-disk-full", TONE_BAD, "the disk under the standby's journal is full"},
         {"spill-full", TONE_CAREFUL, "capture memory and spill file were full, an epoch was widened"},

@@ -56,7 +56,7 @@ checked 1 WARNING
 says "RPO at-risk"
 agent_tells replicating ', "rpo_state": "breached", "reason": "link-slow"'
 checked 2 CRITICAL
-says "link-slow: the link carries less than what changes |"
+says "link-slow: what there is to send waits for the link |"
 agent_tells replicating ', "connected": false, "reason": "link-down"'
 checked 1 WARNING
 agent_tells paused ', "reason": "paused"'

@@ -43,7 +43,7 @@ fits
 	"bad primary refused,both primary replicating,broken - waiting,db standby full-sync,lost - waiting,web primary replicating," ] ||
 	fail "not the six pairs in their order"
 says "[########........] 50%  512 B of 1.0 KiB, 1 min 30 s left"
-says "link-slow: the link carries less than what changes"
+says "link-slow: what there is to send waits for the link"
 says "not-loaded: configured, but no daemon runs it"
 says "config-invalid: the configuration is wrong; see stead config check"
 grep -q "$(printf '\033')" "$work/out" && fail "colours without a terminal"
