@@ -142,7 +142,7 @@ static void drained(void *user, int error)
 	}
 }
 
-static void drain(struct pair *pair, enum turn_kind kind, void *user, turn_done done)
+void turn_drain(struct pair *pair, enum turn_kind kind, void *user, turn_done done)
 {
 	struct clock *clock = loop_clock(pair->agent->loop);
 	const char *verb = kind == TURN_SWITCHOVER ? "switch over" : "demote";
@@ -168,81 +168,7 @@ static void drain(struct pair *pair, enum turn_kind kind, void *user, turn_done 
 	}
 }
 
-void turn_demote(struct pair *pair, void *user, turn_done done)
-{
-	drain(pair, TURN_DEMOTE, user, done);
-}
-
 // -- switchover --
-
-// This node becomes the standby: somebody has to run that.
-static void receiver_answered(void *user, int error, json_t *answer, const struct error *reason)
-{
-	struct preflight *preflight = user;
-	struct agent *agent = preflight->agent;
-	struct pair *pair = pair_find(agent, preflight->name);
-	struct error err;
-
-	(void)answer;
-	(void)reason;
-	if (error == -ENOTCONN)
-		preflight->done(preflight->user,
-		                fail(&err, ENOTCONN,
-		                     "switch over pair %s: no stead-receiver runs on this node, which "
-		                     "becomes the standby: start it first",
-		                     preflight->name),
-		                &err, NULL);
-	else if (!pair)
-		preflight->done(preflight->user, fail(&err, ENOENT, "pair %s is gone", preflight->name), &err, NULL);
-	else
-		drain(pair, TURN_SWITCHOVER, preflight->user, preflight->done);
-	free(preflight);
-	agent->busy--;
-	agent_settle(agent);
-}
-
-void turn_switchover(struct pair *pair, void *user, turn_done done)
-{
-	struct agent *agent = pair->agent;
-	struct preflight *preflight = calloc(1, sizeof(*preflight));
-	struct error err;
-
-	if (preflight) {
-		*preflight = (struct preflight){.agent = agent, .user = user, .done = done};
-		snprintf(preflight->name, sizeof(preflight->name), "%s", pair->name);
-		if (control_ask_on(agent->loop, agent->paths.receiver_socket,
-		                   json_pack("{s:s,s:s}", "command", CONTROL_STATUS, "pair", pair->name), ASK_MS,
-		                   preflight, receiver_answered) == 0) {
-			agent->busy++;
-			return;
-		}
-	}
-	free(preflight);
-	done(user, fail(&err, ENOMEM, "switch over pair %s: out of memory", pair->name), &err, NULL);
-}
-
-static void wanted_done(void *user, int error, const struct error *reason, const struct turned *turned)
-{
-	struct wanted *wanted = user;
-	struct pair *pair = pair_find(wanted->agent, wanted->name);
-
-	(void)turned;
-	if (error < 0 && pair && pair->phase == PAIR_RUNNING)
-		source_decline(pair->source, reason->text);
-	free(wanted);
-}
-
-void turn_wanted(struct pair *pair)
-{
-	struct wanted *wanted = calloc(1, sizeof(*wanted));
-
-	if (!wanted)
-		return; // the peer asks again
-	wanted->agent = pair->agent;
-	snprintf(wanted->name, sizeof(wanted->name), "%s", pair->name);
-	log_event(LOG_LEVEL_INFO, "switchover-wanted", "pair=%s", pair->name);
-	turn_switchover(pair, wanted, wanted_done);
-}
 
 static void untaken_saved(void *user, int error)
 {

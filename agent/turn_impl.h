@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What turn.c (orders, and when they are refused) and turn_stop.c (the pair
-// stops as the one thing and starts as the other) share.
+// What turn_begin.c (who else is concerned), turn.c (orders, and when they are
+// refused) and turn_stop.c (the pair stops as the one thing and starts as the
+// other) share.
 #ifndef STEAD_TURN_IMPL_H
 #define STEAD_TURN_IMPL_H
 
@@ -38,19 +39,9 @@ struct turn {
 	struct error reason;
 };
 
-struct preflight {
-	struct agent *agent;
-	char name[NAME_MAX_LENGTH + 1];
-	void *user;
-	turn_done done;
-};
-
-struct wanted { // a switchover that the peer asks for
-	struct agent *agent;
-	char name[NAME_MAX_LENGTH + 1];
-};
-
 void turn_refuse(struct turn *turn, int error, const struct error *reason); // and frees it
+// Ships all there is, then goes on as kind says; or tells why not.
+void turn_drain(struct pair *pair, enum turn_kind kind, void *user, turn_done done);
 void turn_stop(struct turn *turn); // the pair, and goes on from there
 
 #endif
