@@ -15,6 +15,7 @@
 set -u -o pipefail
 
 case_name=$(basename "$0" .sh)
+script=$(realpath "$0")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 build=$(cd "${STEAD_BUILD:-$top/build}" && pwd) || exit 1
@@ -63,7 +64,8 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 mkfifo "$work/console"
-programs=(ctl/stead agent/stead-agent receiver/stead-receiver tests/e2e/stamp-writer tests/e2e/stamp-check tests/vm/disk-log)
+[ -n "${programs[*]:-}" ] ||
+	programs=(ctl/stead agent/stead-agent receiver/stead-receiver tests/e2e/stamp-writer tests/e2e/stamp-check tests/vm/disk-log)
 "$here/make-image" "$image" "${programs[@]/#/$build/}" >"$work/make-image.log" 2>&1 </dev/null || {
 	cat "$work/make-image.log" >&2
 	! grep -qE 'Unable to fetch|the package index has no' "$work/make-image.log" || without "the kernel cannot be fetched"
@@ -75,7 +77,7 @@ order_write() {
 	local stage=$work/initramfs file name
 
 	mkdir -p "$stage/stead"
-	(cd "$top" && cp --parents tests/vm/*.sh tests/vm/guest tests/e2e/lib.sh "$stage/stead")
+	(cd "$top" && cp --parents tests/vm/{lib.sh,guest} tests/e2e/lib.sh "${script#"$top/"}" "$stage/stead")
 	for file in "${programs[@]}"; do
 		mkdir -p "$stage/stead/build/${file%/*}"
 		cp "$build/$file" "$stage/stead/build/$file" || return 1
@@ -86,7 +88,7 @@ order_write() {
 		for name in SEED ROUNDS TRACE STEAD_PATIENCE; do
 			[ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
 		done
-		printf 'case=%q\narguments=(%s)\n' "$case_name" "${arguments[*]@Q}"
+		printf 'script=%q\narguments=(%s)\n' "${script#"$top/"}" "${arguments[*]@Q}"
 		cat "$work/kept"
 	} >"$stage/stead/order"
 	cp "$image/$kind/initramfs" "$work/initrd"
@@ -102,9 +104,11 @@ command_make() {
 		command=("$image/nbd/kernel" "mem=${memory}M" "initrd=$work/initrd" "ubd0r=$image/root.img" "uml_dir=$work" "umid=uml"
 			con=null con0=null,fd:1 ssl=null)
 	else
-		command=(qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m "$memory" -nographic -no-reboot -nodefaults
+		# One CPU, one thread: emulated CPUs trip over the kernel's patching of its own code.
+		# The image is read by machines of both kinds, whose locks do not get along.
+		command=(qemu-system-x86_64 -accel tcg,thread=single -cpu max -m "$memory" -nographic -no-reboot -nodefaults
 			-serial stdio -kernel "$image/ublk/kernel" -initrd "$work/initrd"
-			-drive "file=$image/root.img,format=raw,if=virtio,readonly=on")
+			-drive "file.driver=file,file.filename=$image/root.img,file.locking=off,driver=raw,if=virtio,readonly=on")
 	fi
 	for disk in "${disks[@]}"; do
 		if [ "$kind" = nbd ]; then
@@ -117,7 +121,7 @@ command_make() {
 	if [ "$kind" = nbd ]; then
 		command+=(quiet loglevel=4 panic=-1)
 	else
-		command+=(-append "console=ttyS0 quiet loglevel=4 mitigations=off panic=-1")
+		command+=(-append "console=ttyS0 quiet loglevel=4 mitigations=off tsc=unstable panic=-1")
 	fi
 }
 
