@@ -167,20 +167,6 @@ bool turn_busy(struct pair *pair)
 	return true;
 }
 
-static void become_standby(struct pair_state *state, const struct turn *turn)
-{
-	state->role = ROLE_STANDBY;
-	state->returned = turn->beyond;
-	state->base_epoch = turn->beyond ? turn->cut + 1 : turn->cut;
-	state->yields = turn->yields;
-	state->consistent = true;
-	state->sync = (struct id){{0}};
-	state->sync_volume = 0;
-	state->sync_block = 0;
-	state->promoted_point = turn->wall;
-	state->paused = false;
-}
-
 // Somebody has to decide: it is not looked at again.
 static void stay_fenced(struct pair_state *state, struct turn *turn)
 {
@@ -229,7 +215,7 @@ void turn_files(struct pair *pair)
 		if (turn->kind == TURN_FORCE)
 			become_primary(&state, turn);
 		else
-			become_standby(&state, turn);
+			state_return(&state, turn->cut, turn->beyond, turn->yields, turn->wall);
 		state.split = state.untouched = state.handover = false;
 		state.local_bytes = 0;
 		state.local_since = 0;

@@ -112,7 +112,12 @@ static void forget_shared(struct source *source, const struct lineage *successor
 	} else {
 		source->map.suspect = true; // it knows epochs that we never cut, or lacks some that it had
 	}
+	// What is held here is not to be taken for an epoch that the peer knows.
+	if (ancestor->epoch > source->map.cut)
+		source->map.cut = ancestor->epoch;
 	map_save(&source->map);
+	if (!source->loading)
+		regions_note(source);
 }
 
 static void fence(struct source *source, const struct source_successor *successor, const char *why)

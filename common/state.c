@@ -7,6 +7,21 @@
 
 #define STATE_VERSION 2
 
+void state_return(struct pair_state *state, uint64_t epoch, bool beyond, bool discard, int64_t now)
+{
+	state->role = ROLE_STANDBY;
+	state->returned = beyond;
+	state->base_epoch = beyond ? epoch + 1 : epoch;
+	state->yields = discard;
+	state->consistent = true;
+	state->split = state->untouched = state->handover = false;
+	state->sync = (struct id){{0}};
+	state->sync_volume = 0;
+	state->sync_block = 0;
+	state->promoted_point = now;
+	state->paused = false;
+}
+
 size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 {
 	struct writer writer = writer_begin(buffer);

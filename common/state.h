@@ -62,6 +62,12 @@ struct pair_state {
 	struct state_volume volumes[VOLUMES_MAX];
 };
 
+// What a primary's state becomes when it is to follow its peer: that of a
+// standby that stands at an epoch that its peer had, or, beyond, holds more than
+// its last cut. discard: whatever it holds may be overwritten. Its change map is
+// closed and its journal empty before this is made durable.
+void state_return(struct pair_state *state, uint64_t epoch, bool beyond, bool discard, int64_t now);
+
 // Returns the number of bytes written to buffer (at most STATE_ENCODED_MAX).
 size_t state_encode(const struct pair_state *state, uint8_t *buffer);
 
