@@ -16,7 +16,7 @@ check_cut --complete "$work/stamps" "$work/b/data.img" "$work/b/wal.img"
 # Every field of section "status" is there, whichever role prints it.
 fields='["pair","node","role","state","reason","connected","peer","generation","epoch","lag_seconds","rpo_seconds",
 	"rto_seconds","rpo_state","breach_seconds_total","bytes_behind","change_bytes_per_second",
-	"ship_bytes_per_second","wire_bytes_total","eta_seconds","sync","promotable","recovery_point","volumes","divergence"]'
+	"ship_bytes_per_second","wire_bytes_total","eta_seconds","sync","promotable","recovery_point","volumes","divergence","redo"]'
 for node in a b; do
 	[ "$(on "$node" status db --json | jq -c "keys_unsorted == $fields")" = true ] ||
 		fail "status of $node: $(on "$node" status db --json | jq -c keys_unsorted)"
