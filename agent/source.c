@@ -86,10 +86,12 @@ static void tick_walked(struct source *source)
 static void tick_late(struct source *source)
 {
 	bool late = source->plan == PLAN_CHANGES && source_lag(source) > source->config.rpo / 2;
+	bool ships = uplink_ready(source) && !source->paused;
 	bool here = source->capturing.number || source->parcel_count;
 
-	source->late = (source->late * 3 + (late ? 100 : 0)) / 4;
-	source->late_there = (source->late_there * 3 + (late && !here && source->sent_count ? 100 : 0)) / 4;
+	source->late = !ships ? 0 : (source->late * 3 + (late ? 100 : 0)) / 4;
+	source->late_there =
+	        !ships ? 0 : (source->late_there * 3 + (late && !here && source->sent_count ? 100 : 0)) / 4;
 }
 
 static void tick(struct timer *timer)
@@ -413,7 +415,7 @@ static const char *reason_of(struct source *source)
 		return "link-down";
 	if (source->stuck || walks_changes(source))
 		return "journal-full";
-	if (source->trouble || (source->late < LATE && !at_risk(source)))
+	if (source->trouble || !source_lag(source) || (source->late < LATE && !at_risk(source)))
 		return source->trouble;
 	return source->late_there > source->late / 2 ? "standby-slow" : "link-slow";
 }

@@ -139,5 +139,6 @@ void event_connected(struct event_watch *watch, struct hooks *hooks, bool connec
 	if (watch->connected == connected)
 		return;
 	watch->connected = connected;
+	watch->settled |= connected;
 	event_happened(hooks, connected ? HOOK_CONNECTED : HOOK_DISCONNECTED, status, text);
 }

@@ -458,6 +458,7 @@ void sink_attach(struct sink *sink, struct channel *channel, const struct wire_h
 {
 	struct session *session = &sink->session;
 	struct wire_refuse refusal = {0};
+	uint64_t now;
 
 	session_end(sink, "the primary opened another connection");
 	session->channel = channel;
@@ -472,7 +473,11 @@ void sink_attach(struct sink *sink, struct channel *channel, const struct wire_h
 	}
 	session->outbox->sink = sink;
 	session->stage = SESSION_SETTLING;
-	sink->heard = clock_now(sink->clock);
+	now = clock_now(sink->clock);
+	// Until the primary tells its lag, what the silence may have cost is not forgotten.
+	if (sink->heard && __builtin_add_overflow(sink->primary_lag, now - sink->heard, &sink->primary_lag))
+		sink->primary_lag = INT64_MAX;
+	sink->heard = now;
 	session->tick.fire = ticked;
 	clock_set(sink->clock, &session->tick, sink->heard + HEARTBEAT_PERIOD);
 	session->hello = *hello;

@@ -65,8 +65,8 @@ for role in primary standby; do
 	say "the $role told a breach of 2 s at $lag s"
 	awk -v lag="$lag" 'BEGIN { exit !(lag > 2) }' || fail "breach told at $lag s by the $role"
 done
-grep -q ' error rpo-breached pair=db lag_seconds=2\.' "$work/a/agent.log" || fail "no breach in the log of a"
-grep -q ' error rpo-breached pair=db lag_seconds=2\.' "$work/b/receiver.log" || fail "no breach in the log of b"
+grep -q ' error rpo-breached pair=db lag_seconds=' "$work/a/agent.log" || fail "no breach in the log of a"
+grep -q ' error rpo-breached pair=db lag_seconds=' "$work/b/receiver.log" || fail "no breach in the log of b"
 grep -q 'hook-output pair=db for=rpo-breached text="heard of rpo-breached"' "$work/a/agent.log" ||
 	fail "the output of the hook is not in the log"
 wait_for 10 "the metrics of a" metric a agent 'stead_rpo_state{pair="db",role="primary",state="breached"} 1'
@@ -79,6 +79,7 @@ wait_for 60 "the end of the breach on the standby" told standby rpo-recovered 1
 wait_in_step
 wait_for 10 "the metrics of a" metric a agent 'stead_rpo_state{pair="db",role="primary",state="ok"} 1'
 wait_for 10 "connected again" told primary connected 1
+told standby rpo-breached 1 || fail "the standby told the breach again when the primary came back"
 on a check db >"$work/check.out" || fail "check: $(cat "$work/check.out")"
 
 # pausing, and a hook that hangs while writes go on
