@@ -11,7 +11,7 @@
 
 int handover_pass(struct source *source, struct request *request)
 {
-	if (source->drain >= DRAIN_HOLDING) {
+	if (source->drain >= DRAIN_HOLDING && !MUTANT(DRAINED_NOT_HELD)) {
 		waiter_add(&source->held, &request->waiter);
 		return -EAGAIN;
 	}
@@ -62,7 +62,7 @@ void handover_init(struct source *source)
 {
 	source->drain_timer.fire = tell_drained;
 	source->untouched = source->state.untouched;
-	source->handover = source->state.handover;
+	source->handover = source->state.handover && !MUTANT(HANDOVER_FORGOTTEN);
 }
 
 static bool nothing_left(const struct source *source)
@@ -73,7 +73,8 @@ static bool nothing_left(const struct source *source)
 	if (request->marked)
 		return false;
 	for (unsigned i = 0; i < MAP_SETS; i++)
-		if (!set_empty(&source->map, &source->map.sets[i]))
+		if (!set_empty(&source->map, &source->map.sets[i]) &&
+		    !(MUTANT(DRAINED_TOO_EARLY) && source->map.sets[i].state == SET_FROZEN))
 			return false;
 	return !source->capturing.number && (!source->sent_count || MUTANT(DRAINED_TOO_EARLY)) && !source->adopting &&
 	       source->plan == PLAN_CHANGES;

@@ -3,6 +3,8 @@
 
 #include "engine.h"
 
+#include "common/mutant.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +137,10 @@ static int open_map(struct source *source)
 	const struct source_config *config = &source->config;
 	struct map_identity identity = identity_of(config);
 
-	source->map_kept = map_trusted(config->map, &identity);
+	source->map_kept = map_trusted(config->map, &identity) &&
+	                   !(MUTANT(UNTOUCHED_KEPT_MAP_RESET) && source->state.untouched);
+	if (MUTANT(UNTOUCHED_KEPT_MAP_RESET) && source->state.untouched)
+		memset(config->map, 0, BLOCK_SIZE);
 	if (!source->map_kept && !all_zero(config->map, BLOCK_SIZE))
 		memset(config->map, 0, map_bytes(identity.volume_count, identity.blocks));
 	if (map_open(&source->map, config->map, &identity, config->random(config->user), &source->map_damaged) < 0)

@@ -372,7 +372,7 @@ static void dispatch(struct request *request)
 	int error = check(source, request);
 
 	// What the peer may have changed already must not be read here.
-	if (!error && source->handover) {
+	if (!error && source->handover && !(MUTANT(HELD_READ_SERVED) && request->op == REQUEST_READ)) {
 		request->waiter.wake = dispatch_again;
 		waiter_add(&source->held, &request->waiter);
 		return;

@@ -106,8 +106,10 @@ static void forget_shared(struct source *source, const struct lineage *successor
 
 	if (!ancestor)
 		return;
-	if (!source->map.suspect && ancestor->epoch <= source->map.cut && ancestor->epoch >= source->map.acknowledged) {
-		epoch_settle(source, ancestor->epoch);
+	if (!source->map.suspect && ancestor->epoch <= source->map.cut &&
+	    (ancestor->epoch >= source->map.acknowledged || MUTANT(LOST_EPOCHS_BELIEVED))) {
+		if (!MUTANT(BEYOND_OF_SHARED_EPOCHS))
+			epoch_settle(source, ancestor->epoch);
 		source->map.acknowledged = ancestor->epoch;
 	} else {
 		source->map.suspect = true; // it knows epochs that we never cut, or lacks some that it had
@@ -127,7 +129,8 @@ static void fence(struct source *source, const struct source_successor *successo
 		return;
 	epoch_disconnected(source);
 	forget_shared(source, &successor->lineage);
-	source->split = source->serving && !source->handover && !successor->untouched && source_behind(source);
+	source->split = !MUTANT(FENCE_FORGETS_SPLIT) && source->serving && !source->handover && !successor->untouched &&
+	                source_behind(source);
 	if (source->split)
 		source->verdict = SOURCE_STATE_SPLIT_BRAIN;
 	source->handed = source->handover && !source->map.suspect;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lineage.h"
 
+#include "mutant.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -85,7 +87,7 @@ static enum verdict judge_same(const struct standing *primary, const struct stan
 {
 	if (standby->returned)
 		return standby->yields ? VERDICT_COMPARE : VERDICT_DIVERGED;
-	if (standby->consistent && standby->epoch > primary->epoch)
+	if (standby->consistent && standby->epoch > primary->epoch && !MUTANT(ROLLBACK_IGNORED))
 		return standby->yields ? VERDICT_COMPARE : VERDICT_ROLLED_BACK;
 	return VERDICT_CONTINUE;
 }
@@ -105,10 +107,10 @@ static enum verdict judge_descendant(uint64_t epoch, bool parent, const struct s
 // Both went on from the same generation.
 static enum verdict judge_forked(const struct fork *fork, const struct standing *standby)
 {
-	if (!standby->yields)
+	if (!standby->yields && !MUTANT(FORK_NOT_REFUSED))
 		return VERDICT_DIVERGED;
-	return fork->mine == fork->peers && fork->my_parent && fork->peers_parent && standby->returned &&
-	                       standby->mapped
+	return (fork->mine == fork->peers || MUTANT(FORK_EPOCH_IGNORED)) && fork->my_parent && fork->peers_parent &&
+	                       standby->returned && standby->mapped
 	               ? VERDICT_RESYNC
 	               : VERDICT_COMPARE;
 }
@@ -151,6 +153,8 @@ enum verdict lineage_judge(const struct standing *mine, const struct standing *p
 
 bool lineage_gives_way(const struct standing *mine, const struct standing *peers)
 {
+	if (MUTANT(GIVES_WAY_NEITHER))
+		return false;
 	if (mine->born != peers->born)
 		return mine->born < peers->born;
 	return memcmp(mine->lineage.generation.bytes, peers->lineage.generation.bytes, sizeof(struct id)) <= 0;

@@ -32,6 +32,11 @@
 	MUTANT_DO(REPLACED_TAKEN_BACK)                                                                                 \
 	MUTANT_DO(MARKED_BITS_LOST)                                                                                    \
 	MUTANT_DO(WALK_IGNORES_INFLIGHT)                                                                               \
+	MUTANT_DO(DRAINED_NOT_HELD)                                                                                    \
+	MUTANT_DO(HANDOVER_FORGOTTEN)                                                                                  \
+	MUTANT_DO(HELD_READ_SERVED)                                                                                    \
+	MUTANT_DO(FENCE_FORGETS_SPLIT)                                                                                 \
+	MUTANT_DO(UNTOUCHED_KEPT_MAP_RESET)                                                                            \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \
@@ -44,13 +49,23 @@
 	MUTANT_DO(PROMOTED_BEFORE_APPLIED)                                                                             \
 	MUTANT_DO(REWIND_IGNORES_INFLIGHT)                                                                             \
 	MUTANT_DO(COMPARE_BEFORE_APPLIED)                                                                              \
-	MUTANT_DO(TAKEOVER_TOO_EARLY)                                                                                  \
 	MUTANT_DO(REDO_REGION_NOT_LOGGED)                                                                              \
 	MUTANT_DO(REDO_NOT_FLUSHED)                                                                                    \
 	MUTANT_DO(REDO_OLDER_WINS)                                                                                     \
 	MUTANT_DO(OVERSIZE_STAYS_CONSISTENT)                                                                           \
+	MUTANT_DO(TAKEOVER_TOO_LATE)                                                                                   \
+	MUTANT_DO(ADOPTED_BEFORE_DURABLE)                                                                              \
+	MUTANT_DO(ADOPTION_NOT_SAVED)                                                                                  \
+	MUTANT_DO(REJECTED_ADOPTION_FORGOTTEN)                                                                         \
 	/* both */                                                                                                     \
-	MUTANT_DO(FENCE_IGNORED)
+	MUTANT_DO(FENCE_IGNORED)                                                                                       \
+	MUTANT_DO(BASE_EPOCH_NOT_BEYOND)                                                                               \
+	MUTANT_DO(BEYOND_OF_SHARED_EPOCHS)                                                                             \
+	MUTANT_DO(LOST_EPOCHS_BELIEVED)                                                                                \
+	MUTANT_DO(GIVES_WAY_NEITHER)                                                                                   \
+	MUTANT_DO(ROLLBACK_IGNORED)                                                                                    \
+	MUTANT_DO(FORK_NOT_REFUSED)                                                                                    \
+	MUTANT_DO(FORK_EPOCH_IGNORED)
 
 enum mutant {
 	MUTANT_NONE,

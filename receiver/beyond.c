@@ -2,6 +2,7 @@
 #include "beyond.h"
 
 #include "common/map.h"
+#include "common/mutant.h"
 
 #include <stdlib.h>
 
@@ -50,7 +51,7 @@ void beyond_free(struct beyond *beyond)
 
 bool beyond_covers(const struct beyond *beyond, uint64_t after)
 {
-	return after >= beyond->map.acknowledged && after <= beyond->map.cut;
+	return (after >= beyond->map.acknowledged || MUTANT(LOST_EPOCHS_BELIEVED)) && after <= beyond->map.cut;
 }
 
 uint64_t beyond_cut(const struct beyond *beyond)
@@ -60,7 +61,7 @@ uint64_t beyond_cut(const struct beyond *beyond)
 
 void beyond_rewind(struct beyond *beyond, uint64_t after)
 {
-	beyond->after = after;
+	beyond->after = MUTANT(BEYOND_OF_SHARED_EPOCHS) ? 0 : after;
 	beyond->volume = 0;
 	beyond->block = 0;
 	beyond->over = false;

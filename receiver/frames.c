@@ -4,6 +4,7 @@
 #include "sink_impl.h"
 
 #include "common/codec.h"
+#include "common/mutant.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -187,6 +188,8 @@ static int take_end(struct sink *sink, const struct frame *frame, struct error *
 		        .digest = session->digest,
 		};
 		error = journal_commit(sink->journal, &commit, err);
+		if (!error && commit.adopts && MUTANT(ADOPTED_BEFORE_DURABLE))
+			roles_adopt(sink, &commit);
 		if (error && error != -EAGAIN)
 			return reject(sink, error, err);
 	}

@@ -97,7 +97,8 @@ void session_reject(struct sink *sink, uint64_t epoch, enum reject_cause cause, 
 		session->received = journal_newest(sink->journal);
 		session->mode = MODE_DROPPING;
 		session->too_large = cause == REJECT_TOO_LARGE;
-		session->adopting |= session->adoption && epoch <= session->adoption;
+		session->adopting |=
+		        session->adoption && epoch <= session->adoption && !MUTANT(REJECTED_ADOPTION_FORGOTTEN);
 		session_send(sink, FRAME_REJECT, body, wire_put_reject(body, &reject));
 	}
 	sink_event(sink, SINK_REJECTED, epoch, reason);

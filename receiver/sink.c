@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sink_impl.h"
 
+#include "common/mutant.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -341,7 +343,7 @@ static bool settle(void *user, const struct commit *commit)
 	struct sink *sink = user;
 
 	(void)commit;
-	if ((!sink->consistent || sink->state.consistent) && roles_saved(sink))
+	if ((!sink->consistent || sink->state.consistent) && (roles_saved(sink) || MUTANT(ADOPTION_NOT_SAVED)))
 		return true;
 	if (!sink->saving && !sink->save_waits) {
 		sink->next = sink->state;

@@ -57,7 +57,14 @@ static void lasts(struct simulation *sim, uint64_t max)
 		scheduler_add(&sim->scheduler, &sim->repair, rng_scale(&sim->rng, MSEC, max));
 }
 
-static void crash(struct simulation *sim, unsigned index, enum sim_loss loss)
+void faults_part(struct simulation *sim)
+{
+	trace(sim, "the nodes cannot see each other");
+	sim->network.partitioned = true;
+	lasts(sim, 20 * SEC);
+}
+
+void faults_crash(struct simulation *sim, unsigned index, enum sim_loss loss)
 {
 	struct node *node = &sim->nodes[index];
 
@@ -65,7 +72,7 @@ static void crash(struct simulation *sim, unsigned index, enum sim_loss loss)
 		return;
 	node_crash(node, loss);
 	node_start_later(node, rng_scale(&sim->rng, MSEC, SEC));
-	sim->probe_due |= index == 1;
+	sim->probe_due |= index == 1 || sim->plan.roles;
 }
 
 static void volume_errors(struct simulation *sim)
@@ -81,19 +88,27 @@ static void volume_errors(struct simulation *sim)
 	lasts(sim, SEC);
 }
 
+// Who has the role now, as far as that can be said.
+static struct node *node_of(struct simulation *sim, enum role role)
+{
+	bool second = sim->plan.roles && sim->nodes[1].source && !sim->nodes[0].serving;
+
+	return &sim->nodes[second == (role == ROLE_PRIMARY)];
+}
+
 static void disk_full(struct simulation *sim)
 {
 	trace(sim, "disks are full");
-	sim->nodes[0].spill.full = rng_chance(&sim->rng, 2, 3);
-	sim->nodes[1].journal.full = rng_chance(&sim->rng, 2, 3);
-	sim->nodes[0].spill.errors++;
-	sim->nodes[1].journal.errors++;
+	node_of(sim, ROLE_PRIMARY)->spill.full = rng_chance(&sim->rng, 2, 3);
+	node_of(sim, ROLE_STANDBY)->journal.full = rng_chance(&sim->rng, 2, 3);
+	node_of(sim, ROLE_PRIMARY)->spill.errors++;
+	node_of(sim, ROLE_STANDBY)->journal.errors++;
 	lasts(sim, 3 * SEC);
 }
 
 static void set_limits(struct simulation *sim)
 {
-	struct node *node = &sim->nodes[0];
+	struct node *node = node_of(sim, ROLE_PRIMARY);
 
 	sim->plan.rpo = rng_scale(&sim->rng, 20 * MSEC, 5 * SEC);
 	sim->plan.bandwidth = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, 32 << 10, 4 << 20) : 0;
@@ -107,6 +122,7 @@ static void set_limits(struct simulation *sim)
 
 static void happen(struct simulation *sim, enum fault fault)
 {
+	unsigned primary = node_of(sim, ROLE_PRIMARY)->index;
 	static const char *const names[] = {"cut",
 	                                    "partition",
 	                                    "slow",
@@ -129,31 +145,30 @@ static void happen(struct simulation *sim, enum fault fault)
 		network_cut(&sim->network);
 		break;
 	case FAULT_PARTITION:
-		sim->network.partitioned = true;
-		lasts(sim, 20 * SEC);
+		faults_part(sim);
 		break;
 	case FAULT_SLOW:
 		sim->network.bandwidth = rng_scale(&sim->rng, 16 << 10, 1 << 20);
 		lasts(sim, 5 * SEC);
 		break;
 	case FAULT_CRASH_PRIMARY:
-		crash(sim, 0, LOSS_PROCESS);
+		faults_crash(sim, primary, LOSS_PROCESS);
 		break;
 	case FAULT_CRASH_STANDBY:
-		crash(sim, 1, LOSS_PROCESS);
+		faults_crash(sim, !primary, LOSS_PROCESS);
 		break;
 	case FAULT_POWER_PRIMARY:
-		crash(sim, 0, LOSS_POWER);
+		faults_crash(sim, primary, LOSS_POWER);
 		break;
 	case FAULT_POWER_STANDBY:
-		crash(sim, 1, LOSS_POWER);
+		faults_crash(sim, !primary, LOSS_POWER);
 		break;
 	case FAULT_RESTART_PRIMARY:
 	case FAULT_REBOOT_PRIMARY:
-		node_restart(&sim->nodes[0], fault == FAULT_REBOOT_PRIMARY);
+		node_restart(&sim->nodes[primary], fault == FAULT_REBOOT_PRIMARY);
 		break;
 	case FAULT_RESTART_STANDBY:
-		node_restart(&sim->nodes[1], rng_chance(&sim->rng, 1, 2));
+		node_restart(&sim->nodes[!primary], rng_chance(&sim->rng, 1, 2));
 		break;
 	case FAULT_VOLUME_ERRORS:
 		volume_errors(sim);
@@ -162,15 +177,15 @@ static void happen(struct simulation *sim, enum fault fault)
 		disk_full(sim);
 		break;
 	case FAULT_PAUSE:
-		node_pause(&sim->nodes[0], true);
+		node_pause(&sim->nodes[primary], true);
 		lasts(sim, 5 * SEC);
 		break;
 	case FAULT_LIMITS:
 		set_limits(sim);
 		break;
 	case FAULT_BLINK:
-		node_pause(&sim->nodes[0], true);
-		node_pause(&sim->nodes[0], false);
+		node_pause(&sim->nodes[primary], true);
+		node_pause(&sim->nodes[primary], false);
 		break;
 	case FAULT_MAX:
 		break;
@@ -182,8 +197,16 @@ static void run_ambush(struct event *event)
 {
 	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, ambush));
 
+	unsigned index = sim->plan.roles ? (unsigned)rng_below(&sim->rng, 2) : 1;
+
 	if (!sim->healing)
-		crash(sim, 1, rng_chance(&sim->rng, 1, 2) ? LOSS_POWER : LOSS_PROCESS);
+		faults_crash(sim, index, rng_chance(&sim->rng, 1, 2) ? LOSS_POWER : LOSS_PROCESS);
+}
+
+void faults_step(struct simulation *sim)
+{
+	if (!sim->healing && sim->plan.ambush && !sim->ambush.slot && rng_chance(&sim->rng, 1, sim->plan.ambush))
+		scheduler_add(&sim->scheduler, &sim->ambush, rng_scale(&sim->rng, 10 * USEC, 50 * MSEC));
 }
 
 // What the application wrote before a crash must stay as it is.
@@ -207,7 +230,14 @@ static void run_outage(struct event *event)
 
 	if (sim->healing)
 		return;
-	if (sim->plan.theme == THEME_BACKLOG) {
+	if (sim->plan.roles) {
+		struct node *standby = node_of(sim, ROLE_STANDBY);
+
+		if (rng_chance(&sim->rng, 1, 2))
+			node_promote(standby, true);
+		else
+			faults_crash(sim, standby->index, rng_chance(&sim->rng, 1, 2) ? LOSS_POWER : LOSS_PROCESS);
+	} else if (sim->plan.theme == THEME_BACKLOG) {
 		node_promote(&sim->nodes[1], true);
 	} else if (sim->plan.theme == THEME_PRIMARY_POWER) {
 		happen(sim, FAULT_POWER_PRIMARY);
@@ -221,7 +251,12 @@ void faults_sent(struct simulation *sim, enum frame_type type)
 {
 	struct rng *rng = &sim->rng;
 
-	if (sim->healing || sim->promoted)
+	if (sim->healing)
+		return;
+	// The primary has not heard of an epoch, or not all of it is there.
+	if (sim->plan.roles && sim->plan.ambush && type == FRAME_DURABLE && !sim->outage.slot && rng_chance(rng, 1, 48))
+		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, USEC, 20 * MSEC));
+	if (sim->promoted || sim->plan.roles)
 		return;
 	if (sim->plan.tight_journal && sim->plan.theme != THEME_CALM && (type == FRAME_MARK || type == FRAME_MARKED) &&
 	    !sim->outage.slot && rng_chance(rng, 1, 4))
@@ -237,6 +272,18 @@ void faults_sent(struct simulation *sim, enum frame_type type)
 	if (sim->plan.theme == THEME_PRIMARY_POWER && (type == FRAME_END || type == FRAME_DURABLE) &&
 	    !sim->outage.slot && rng_chance(rng, 1, 12))
 		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, USEC, 20 * MSEC));
+}
+
+void faults_adopting(struct simulation *sim)
+{
+	struct rng *rng = &sim->rng;
+
+	if (sim->healing)
+		return;
+	if (sim->plan.ambush && !sim->outage.slot && rng_chance(rng, 1, 6))
+		scheduler_add(&sim->scheduler, &sim->outage, rng_scale(rng, 10 * USEC, 50 * MSEC));
+	if (rng_chance(rng, 1, 16))
+		disk_full(sim);
 }
 
 static void run_fault(struct event *event)
@@ -292,9 +339,11 @@ void faults_heal(struct simulation *sim)
 	end_lasting(sim);
 	sim->plan.bandwidth = 0;
 	sim->plan.in_place = true;
-	if (sim->nodes[0].source && !sim->nodes[0].stopping) {
-		source_set_in_place(sim->nodes[0].source, true);
-		source_set_limits(sim->nodes[0].source, sim->plan.rpo, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		if (!sim->nodes[i].source || sim->nodes[i].stopping)
+			continue;
+		source_set_in_place(sim->nodes[i].source, true);
+		source_set_limits(sim->nodes[i].source, sim->plan.rpo, 0);
 	}
 	sim->network.dial_failures = 0;
 	sim->network.bandwidth = 0;

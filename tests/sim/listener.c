@@ -59,6 +59,8 @@ static void fill_hello(const struct node *node, struct wire_hello *hello)
 	hello->born = node->state.born;
 	hello->untouched = node->state.untouched;
 	hello->split = node->state.split;
+	hello->local_bytes = node->state.local_bytes;
+	hello->local_since = node->state.local_since;
 	hello->volume_count = node->state.volume_count;
 	for (unsigned v = 0; v < hello->volume_count; v++) {
 		memcpy(hello->volumes[v].name, node->state.volumes[v].name, sizeof(hello->volumes[v].name));
@@ -78,6 +80,20 @@ static void greeting_refuse(struct greeting *greeting)
 	free(welcome);
 }
 
+// The peer was promoted over this node, which may not reach it by itself.
+static void learn(struct node *node, const struct wire_hello *hello)
+{
+	struct standing mine = {.role = ROLE_PRIMARY, .lineage = node->state.lineage, .born = node->state.born};
+	struct standing peers = wire_standing(hello, true);
+	struct source_successor successor = {hello->lineage, hello->untouched};
+
+	if (lineage_judge(&mine, &peers) != VERDICT_FENCED)
+		return;
+	node->told_newer = true;
+	node->told_touched = !hello->untouched;
+	source_fence(node->source, &successor, "the peer was promoted, and came here");
+}
+
 static void greeting_frame(void *user, const struct frame *frame)
 {
 	struct greeting *greeting = user;
@@ -92,8 +108,11 @@ static void greeting_frame(void *user, const struct frame *frame)
 			free(hello);
 			return;
 		}
-		if (node->source)
+		if (node->source) {
 			greeting_refuse(greeting);
+			if (node->sim->plan.roles && !node->fenced && !node->stopping)
+				learn(node, hello);
+		}
 	}
 	free(hello);
 	if (!greeting->pending) {

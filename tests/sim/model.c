@@ -264,33 +264,45 @@ static uint64_t newest_visible(const struct model *model, const uint32_t *values
 	return newest;
 }
 
-bool model_check_cut(const struct model *model, struct sim_disk *const *disks, uint64_t epoch, char *why, size_t size)
+static bool check_one_cut(const struct model *model, const uint32_t *values, const struct cut *cut, char *why,
+                          size_t size)
 {
-	const struct cut *cut = model_find_cut(model, epoch);
-	uint32_t *values;
-	bool right;
-
-	if (!cut) {
-		snprintf(why, size, "epoch %" PRIu64 " was never cut", epoch);
+	if (!check_values(model, values, cut->moment, cut->moment, why, size))
 		return false;
-	}
-	values = read_values(model, disks);
-	right = check_values(model, values, cut->moment, cut->moment, why, size);
 	// The same without knowing of the cut: every write that was acknowledged
 	// before the newest visible one was submitted is there, or was overwritten.
-	if (right)
-		right = check_values(model, values, newest_visible(model, values), *model->sequence, why, size);
+	return check_values(model, values, newest_visible(model, values), *model->sequence, why, size);
+}
+
+bool model_check_cut(const struct model *model, struct sim_disk *const *disks, uint64_t epoch, char *why, size_t size)
+{
+	uint32_t *values = read_values(model, disks);
+	bool right = false;
+
+	snprintf(why, size, "epoch %" PRIu64 " was never cut", epoch);
+	for (unsigned i = model->cut_count; i-- > 0 && !right;) {
+		if (model->cuts[i].epoch != epoch)
+			continue;
+		right = check_one_cut(model, values, &model->cuts[i], why, size);
+		if (!model->any_cut)
+			break;
+	}
+	free(values);
+	return right;
+}
+
+bool model_check_at(const struct model *model, struct sim_disk *const *disks, uint64_t moment, char *why, size_t size)
+{
+	uint32_t *values = read_values(model, disks);
+	bool right = check_values(model, values, moment, moment, why, size);
+
 	free(values);
 	return right;
 }
 
 bool model_check_now(const struct model *model, struct sim_disk *const *disks, char *why, size_t size)
 {
-	uint32_t *values = read_values(model, disks);
-	bool right = check_values(model, values, *model->sequence, *model->sequence, why, size);
-
-	free(values);
-	return right;
+	return model_check_at(model, disks, *model->sequence, why, size);
 }
 
 bool model_check_read(const struct model *model, unsigned volume, uint64_t first, uint64_t count, const uint8_t *data,
@@ -331,6 +343,30 @@ bool model_check_power_loss(const struct model *model, struct sim_disk *const *d
 		}
 	}
 	return true;
+}
+
+bool model_acked_after(const struct model *model, uint64_t moment)
+{
+	for (uint32_t i = model->write_count; i-- > 0 && model->writes[i].submitted > moment;)
+		if (model->writes[i].fate == FATE_ACKED &&
+		    (model->writes[i].kind == WRITE_DATA || model->writes[i].kind == WRITE_ZERO))
+			return true;
+	return false;
+}
+
+bool model_changed(const struct model *model, unsigned volume, uint64_t first, uint64_t count, uint64_t moment)
+{
+	for (uint64_t i = first; i < first + count && i < model->grain_count[volume]; i++) {
+		const struct grain *grain = &model->grains[volume][i];
+
+		for (unsigned k = grain->count; k-- > 0;) {
+			const struct write *write = write_at(model, grain->writes[k].write);
+
+			if (write->kind != WRITE_BASE && write->completed > moment)
+				return true;
+		}
+	}
+	return false;
 }
 
 uint64_t model_oldest_behind(const struct model *model, uint64_t durable_epoch)

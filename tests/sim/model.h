@@ -65,6 +65,7 @@ struct model {
 	uint32_t first, write_count, capacity; // numbers begin at first
 	struct cut *cuts;
 	unsigned cut_count, cut_capacity;
+	bool any_cut; // an epoch's number may have been used again: any of its cuts is right
 	uint64_t *sequence; // the last moment
 	uint32_t unflushed; // no earlier write can change by a flush
 	uint32_t lag_from; // index of the first write whose age a power failure has not made unknowable
@@ -94,9 +95,16 @@ const struct cut *model_find_cut(const struct model *model, uint64_t epoch); // 
 // Each returns true when the content is right; else says in why what is wrong.
 bool model_check_cut(const struct model *model, struct sim_disk *const *disks, uint64_t epoch, char *why, size_t size);
 bool model_check_now(const struct model *model, struct sim_disk *const *disks, char *why, size_t size);
+bool model_check_at(const struct model *model, struct sim_disk *const *disks, uint64_t moment, char *why, size_t size);
 bool model_check_read(const struct model *model, unsigned volume, uint64_t first, uint64_t count, const uint8_t *data,
                       uint64_t submitted, char *why, size_t size);
 bool model_check_power_loss(const struct model *model, struct sim_disk *const *disks, char *why, size_t size);
+
+// Whether a change was acknowledged that was submitted after a moment.
+bool model_acked_after(const struct model *model, uint64_t moment);
+
+// Whether any change of these grains was under way after a moment.
+bool model_changed(const struct model *model, unsigned volume, uint64_t first, uint64_t count, uint64_t moment);
 
 // Scheduler's time of the oldest acknowledgement that no epoch up to this one
 // can contain; NEVER: there is none.

@@ -2,6 +2,7 @@
 #include "node.h"
 
 #include "common/slots.h"
+#include "generation.h"
 #include "listener.h"
 #include "memory.h"
 #include "receiver/redo.h"
@@ -14,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static uint64_t node_random(void *user)
+uint64_t node_random(void *user)
 {
 	struct node *node = user;
 
@@ -72,20 +73,11 @@ static void tear_map(struct node *node)
 	sync_map(node);
 }
 
-static void fence_saved(void *user, int error)
-{
-	struct node *node = user;
-
-	node->fence_durable = !error;
-}
-
-// As the daemon does when it is told.
-static void save_fence(struct node *node)
+void node_save(struct node *node, void (*saved)(void *user, int error))
 {
 	uint8_t encoded[STATE_ENCODED_MAX];
 
-	node->state.fenced = true;
-	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, fence_saved);
+	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, saved);
 }
 
 static void touch_saved(void *user, int error)
@@ -96,12 +88,35 @@ static void touch_saved(void *user, int error)
 		source_touched(node->source, error);
 }
 
-static void save_touch(struct node *node)
+static void started_serving(struct node *node)
 {
-	uint8_t encoded[STATE_ENCODED_MAX];
+	struct simulation *sim = node->sim;
+	const struct node *other = &sim->nodes[!node->index];
 
-	node->state.untouched = false;
-	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, touch_saved);
+	if (node->fenced)
+		violate(sim, "G5: node %u serves again after it was fenced", node->index);
+	if (other->serving && other->generation == node->generation)
+		violate(sim, "G5: both nodes serve generation %u", node->generation->number);
+	node->serving = true;
+	node->serve_ordered = false;
+	node->generation->sealed = 0;
+	node->generation->handed = false;
+	workload_start(&node->workload);
+	if (node->redoing)
+		faults_redoing(sim);
+}
+
+static void was_fenced(struct node *node, const char *why)
+{
+	struct simulation *sim = node->sim;
+	const struct node *other = &sim->nodes[!node->index];
+
+	if (!sim->rolled && (!other->generation || generation_descends(node->generation, other->generation)))
+		violate(sim, "G5: node %u was fenced though nobody was promoted: %s", node->index, why);
+	exchange_fenced(node);
+	node->fenced = true;
+	node->serving = false;
+	workload_stop(&node->workload);
 }
 
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
@@ -115,40 +130,39 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 	trace(sim, "node %u source %s %" PRIu64 " %s", node->index, names[event], epoch, text ? text : "");
 	switch (event) {
 	case SOURCE_SERVING:
-		if (node->fenced)
-			violate(sim, "G5: node %u serves again after it was fenced", node->index);
-		node->serving = true;
-		workload_start(&node->workload);
-		if (node->redoing)
-			faults_redoing(sim);
+		started_serving(node);
 		break;
 	case SOURCE_FENCED:
-		node->fenced = true;
-		node->serving = false;
-		workload_stop(&node->workload);
-		save_fence(node);
-		if (!sim->promoted && !sim->nodes[1].was_promoted)
-			violate(sim, "G5: node %u was fenced though nobody was promoted: %s", node->index, text);
+		was_fenced(node, text);
+		break;
+	case SOURCE_NOT_TAKEN:
+		exchange_not_taken(node);
+		break;
+	case SOURCE_SWITCHOVER_WANTED:
+		exchange_wanted(node);
 		break;
 	case SOURCE_TOUCHED:
-		save_touch(node);
+		node->state.untouched = false;
+		node_save(node, touch_saved);
 		break;
 	case SOURCE_REFUSED:
-		if (!sim->promoted && !sim->errors)
+		if (!sim->promoted && !sim->errors && !sim->rolled)
 			violate(sim, "G10: node %u was refused: %s", node->index, text);
 		break;
 	case SOURCE_CUT:
 		model_cut(model_of(node), epoch, sim->scheduler.now);
+		node->generation->sealed = 0; // it lost power after it was drained: the standby has more
 		break;
 	case SOURCE_DURABLE:
 		if (epoch > node->durable)
 			node->durable = epoch;
-		if (epoch > sim->nodes[!node->index].durable_claimed)
+		// A full sync in place ends before its standby is of the generation.
+		if (epoch > node->generation->claimed && epoch != sim->nodes[!node->index].said)
 			violate(sim, "G3: node %u calls epoch %" PRIu64 " durable, the standby has only said %" PRIu64,
-			        node->index, epoch, sim->nodes[!node->index].durable_claimed);
+			        node->index, epoch, node->generation->claimed);
 		break;
 	case SOURCE_SYNC_STARTED:
-		if (node->synced && !sim->errors && !sim->plan.tight_journal)
+		if (node->synced && !sim->errors && !sim->rolled && !sim->plan.tight_journal)
 			violate(sim, "G10: node %u began a full sync again", node->index);
 		break;
 	case SOURCE_SYNC_DONE:
@@ -161,6 +175,31 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 	default:
 		break;
 	}
+}
+
+// An epoch is durable on the standby, of the generation that it is of now.
+static void claim(struct node *node, uint64_t epoch)
+{
+	struct sink_status *status = resize(NULL, sizeof(*status));
+	struct generation *generation;
+
+	node->said = epoch;
+	sink_status(node->sink, status);
+	generation = generation_find(node->sim, &status->state.lineage.generation);
+	if (!generation)
+		violate(node->sim, "G5: node %u follows a generation that nobody made", node->index);
+	else if (epoch > generation->claimed)
+		generation->claimed = epoch;
+	if (generation && generation != node->follows && !generation_descends(generation, node->follows) &&
+	    !node->gave_way && !node->sim->rolled)
+		violate(node->sim, "G5: node %u follows generation %u, though nobody said that what it has may go",
+		        node->index, generation->number);
+	if (generation && generation != node->follows) {
+		node->gave_way = false;
+		trace(node->sim, "node %u follows generation %u from now on", node->index, generation->number);
+		node->follows = generation;
+	}
+	free(status);
 }
 
 static void sink_event(void *user, enum sink_event event, uint64_t epoch, const char *text)
@@ -182,8 +221,7 @@ static void sink_event(void *user, enum sink_event event, uint64_t epoch, const 
 			node_restart(node, false);
 		break;
 	case SINK_DURABLE:
-		if (epoch > node->durable_claimed)
-			node->durable_claimed = epoch;
+		claim(node, epoch);
 		sim->probe_due |= rng_chance(&sim->rng, 1, sim->plan.probe);
 		break;
 	case SINK_APPLIED:
@@ -195,6 +233,17 @@ static void sink_event(void *user, enum sink_event event, uint64_t epoch, const 
 	case SINK_SYNC_DONE:
 		node->promotable = true;
 		sim->probe_due = true;
+		break;
+	case SINK_DISCONNECTED:
+		if (strstr(text, "of a generation that") || strstr(text, "makes us follow"))
+			violate(sim, "G10: the primary and its standby, node %u, differ on what is to come: %s",
+			        node->index, text);
+		break;
+	case SINK_ADOPTED:
+		sim->probe_due = true;
+		break;
+	case SINK_TAKEOVER:
+		exchange_takeover(node);
 		break;
 	default:
 		break;
@@ -236,7 +285,8 @@ static void start_source(struct node *node)
 	        .rpo = plan->rpo,
 	        .bandwidth = plan->bandwidth,
 	        .in_place = plan->in_place,
-	        .start_without_peer = plan->start_without_peer || node->index != 0,
+	        .start_without_peer =
+	                plan->start_without_peer || node->serve_ordered || (!plan->roles && node->index != 0),
 	        .random = node_random,
 	        .event = source_event,
 	        .user = node,
@@ -254,6 +304,7 @@ static void start_source(struct node *node)
 	node->source = source_new(&config);
 	if (!node->source)
 		abort();
+	node->map_closed = false;
 	sync_first_page(node);
 	source_start(node->source);
 }
@@ -338,10 +389,20 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 		violate(sim, "G10: the state of node %u cannot be loaded: %s", node->index, strerror(-error));
 		return;
 	}
-	if (node->index != 0 && !sim->promoted)
-		node_promoted(node);
+	node->generation = generation_find(sim, &node->state.lineage.generation);
+	if (!node->generation)
+		node->generation = generation_promoted(node, &node->state);
+	if (node->generation->number)
+		sim->promoted = true;
+	if (node->generation->server != node->index)
+		violate(sim, "G5: node %u begins to serve a generation of its peer", node->index);
+	node->follows = node->generation;
+	node->is_standby = false;
 	node->fenced = node->fence_durable = node->state.fenced;
+	node->told_newer &= node->fenced;
 	node->redoing = node->state.redo;
+	if (sim->violated)
+		return;
 	if (node->redoing)
 		start_redo(node);
 	else
@@ -372,6 +433,11 @@ static void start_sink(struct node *node)
 	        .user = node,
 	};
 
+	node->is_standby = true;
+	node->fenced = node->told_newer = false;
+	node->promotable |= node->state.consistent;
+	memcpy(node->sink_map, node->map, node->map_bytes);
+	config.map = node->sink_map;
 	for (unsigned v = 0; v < plan->volume_count; v++)
 		config.volumes[v] = &node->volumes[v].disk;
 	node->sink = sink_new(&config);
@@ -442,18 +508,20 @@ static void forget_engine(struct node *node, struct message *orphans)
 			message->done(message);
 		}
 	}
-	if (node->slots)
+	if (node->slots && node->then == THEN_START)
 		slots_free(node->slots);
-	node->slots = NULL;
+	if (node->then == THEN_START)
+		node->slots = NULL;
 	if (!node->fence_durable)
 		node->fenced = node->told_newer = false; // it may have forgotten
 	listener_clear(node);
+	scheduler_remove(&node->sim->scheduler, &node->answer);
 	node->source = NULL;
 	node->sink = NULL;
 	node->serving = false;
 	node->opened = false;
 	node->stopping = false;
-	node->promoting = false;
+	node->promoting = node->yielding = false;
 	node->host->listening = false;
 }
 
@@ -472,7 +540,8 @@ static void check_after_power_loss(struct node *node)
 void node_crash(struct node *node, enum sim_loss loss)
 {
 	struct simulation *sim = node->sim;
-	bool primary = node->state.role == ROLE_PRIMARY && (node->index == 0 || sim->promoted);
+	bool primary = node->generation && !node->is_standby;
+	bool intent_idle = sim_disk_idle(&node->intent);
 	struct message *orphans;
 
 	trace(sim, "node %u %s", node->index, loss == LOSS_POWER ? "loses power" : "crashes");
@@ -481,15 +550,19 @@ void node_crash(struct node *node, enum sim_loss loss)
 	each_disk(node, loss);
 	sim_clock_crash(&node->clock);
 	orphans = network_crash(&sim->network, node->index, loss == LOSS_POWER);
+	node->then = THEN_START;
 	forget_engine(node, orphans);
 	workload_crash(&node->workload);
-	node->power_off = false;
+	node->power_off = node->changed = false;
+	// A write-intent log that was only being made is of no use, and all is compared.
+	if (primary && node->generation->number && !intent_idle)
+		node->generation->tainted = true;
 	if (loss != LOSS_POWER)
 		return;
 	tear_map(node);
 	boot(node);
 	if (primary) {
-		node->power_failures++;
+		node->generation->tainted |= !node->map_closed;
 		check_after_power_loss(node);
 		model_of(node)->lag_from = model_of(node)->write_count;
 	}
@@ -514,7 +587,8 @@ static void after_stop(struct node *node)
 	bool primary = node->source != NULL;
 	struct message *orphans;
 
-	if (node->fenced && !node->fence_durable) {
+	// What the daemon wants to keep is kept before it ends.
+	if ((node->fenced && !node->fence_durable) || !sim_disk_idle(&node->state_disk)) {
 		scheduler_add(&sim->scheduler, &node->finish, MSEC);
 		return;
 	}
@@ -522,6 +596,7 @@ static void after_stop(struct node *node)
 		sync_map(node);
 		source_map_close(node->map);
 		sync_map(node);
+		node->map_closed = true;
 	}
 	for (unsigned v = 0; v < sim->plan.volume_count; v++)
 		if (!sim_disk_idle(&node->volumes[v]))
@@ -538,14 +613,28 @@ static void after_stop(struct node *node)
 			check_after_clean_stop(node);
 	}
 	node->power_off = false;
-	node_start_later(node, rng_scale(&sim->rng, MSEC, 3 * SEC));
+	if (node->then == THEN_START) {
+		node_start_later(node, rng_scale(&sim->rng, MSEC, 3 * SEC));
+		return;
+	}
+	check_after_clean_stop(node);
+	exchange_stopped(node);
 }
 
 static void stopped(void *user)
 {
 	struct node *node = user;
+	struct source_status *status = resize(NULL, sizeof(*status));
 
 	trace(node->sim, "node %u has stopped", node->index);
+	if (node->source) {
+		source_status(node->source, status);
+		node->held_beyond = !status->complete || status->bytes_behind;
+		node->held_cut = node->held_beyond      ? status->open - 1
+		                 : status->acknowledged ? status->acknowledged
+		                                        : node->state.promoted_epoch;
+	}
+	free(status);
 	// The engine is freed from outside its own call.
 	scheduler_add(&node->sim->scheduler, &node->finish, 0);
 }
@@ -562,7 +651,33 @@ static void source_stopped(void *user)
 
 static void run_finish(struct event *event)
 {
-	after_stop((struct node *)((char *)event - offsetof(struct node, finish)));
+	struct node *node = (struct node *)((char *)event - offsetof(struct node, finish));
+
+	if (!node->changed) {
+		after_stop(node);
+		return;
+	}
+	node->changed = false;
+	slots_free(node->slots);
+	node->slots = NULL;
+	node_start_later(node, rng_scale(&node->sim->rng, MSEC, SEC));
+}
+
+void node_changed(struct node *node)
+{
+	node->then = THEN_START;
+	node->changed = true;
+	scheduler_add(&node->sim->scheduler, &node->finish, 0);
+}
+
+void node_stop(struct node *node, enum afterwards then, bool discard)
+{
+	node->then = then;
+	node->discard = discard;
+	node->stopping = true;
+	node->power_off = false;
+	workload_stop(&node->workload);
+	source_stop(node->source, source_stopped, node);
 }
 
 void node_restart(struct node *node, bool power_off)
@@ -594,36 +709,41 @@ static void promoted(void *user, int error, const struct error *reason)
 
 	trace(sim, "node %u promoted: %d %s", node->index, error, error ? reason->text : "");
 	node->promoting = false;
-	node->was_promoted |= !error;
-	if (!error)
+	if (!error) {
+		struct pair_state *state = allocate(sizeof(*state));
+
+		if (node_read_state(node, state))
+			violate(sim, "G10: the state of node %u cannot be read", node->index);
+		else
+			node->generation = node->follows = generation_promoted(node, state);
+		free(state);
+		if (node->takes_over && node->generation && node->generation->parent &&
+		    !node->generation->parent->handed)
+			violate(sim, "node %u took over, though its peer had not handed over, or no longer",
+			        node->index);
+		node->is_standby = false;
+		node->serve_ordered = true;
+		node->map_closed = true; // there is nothing in it
+		sim->changes++;
 		node_restart(node, false);
-	else if (error == -EPERM && node->ordered_promotable && node->forced && !node->stopping)
+	}
+	if (error == -EPERM && node->ordered_promotable && node->forced && !node->stopping)
 		violate(sim, "G1: node %u is consistent and refuses to be promoted: %s", node->index, reason->text);
-	else if (error != -EPERM && !node->stopping && !sim->errors)
+	else if (error && error != -EPERM && !node->stopping && !sim->errors)
 		violate(sim, "G10: promotion of node %u: %s", node->index, reason->text);
 }
 
 void node_promote(struct node *node, bool force)
 {
-	if (!node->sink || !node->opened || node->stopping || node->promoting)
+	if (!node->sink || !node->opened || node->stopping || node->promoting ||
+	    (node->sim->generation_count > GENERATIONS_ORDERED && !node->sim->healing))
 		return;
 	trace(node->sim, "node %u is to be promoted%s", node->index, force ? " by force" : "");
 	node->promoting = true;
 	node->forced = force;
+	node->takes_over = false;
 	node->ordered_promotable = node->promotable;
 	sink_promote(node->sink, force, node, promoted);
-}
-
-void node_promoted(struct node *node)
-{
-	struct simulation *sim = node->sim;
-	struct redone *redone = redone_new(node);
-
-	sim->promoted = true;
-	trace(sim, "node %u is primary from epoch %" PRIu64 " on", node->index, node->state.promoted_epoch);
-	check_promoted(sim, redone_volumes(redone), &node->state);
-	model_rebase(&sim->models[node->index], redone_volumes(redone));
-	redone_free(redone);
 }
 
 static void watch_disk(const struct sim_disk *disk, const struct disk_io *io, const char *what, int error)
@@ -754,12 +874,20 @@ void node_init(struct node *node, struct simulation *sim, unsigned index)
 	memset(node->map, 0, node->map_bytes);
 	node->map_former = allocate(node->map_bytes);
 	node->map_synced = allocate(node->map_bytes);
+	node->sink_map = aligned_alloc(PAGE, node->map_bytes);
+	if (!node->sink_map)
+		abort();
 	workload_init(&node->workload, node, plan->clients);
 	make_state(node);
+	node->is_standby = index != 0;
+	if (index == 0)
+		node->generation = generation_first(sim, &node->state.lineage, 0);
+	node->follows = sim->generations[0];
 }
 
 void node_done(struct node *node)
 {
+	node->then = THEN_START;
 	if (node_running(node)) {
 		workload_stop(&node->workload);
 		each_disk(node, LOSS_PROCESS);
@@ -779,6 +907,7 @@ void node_done(struct node *node)
 	free(node->map);
 	free(node->map_former);
 	free(node->map_synced);
+	free(node->sink_map);
 }
 
 void node_snapshot_map(struct node *node)

@@ -15,6 +15,14 @@
 #include <stdint.h>
 
 struct simulation;
+struct generation;
+
+// What follows when the daemon has stopped.
+enum afterwards {
+	THEN_START,
+	THEN_RETURN, // the primary becomes a standby
+	THEN_REGAIN, // the fenced primary is made one anew, by force
+};
 
 struct node {
 	struct simulation *sim;
@@ -29,6 +37,8 @@ struct node {
 	uint8_t *map, *map_former, *map_synced; // as it is, as it was some time, as it was synced
 	size_t map_bytes;
 	bool map_trusted; // at the last start
+	bool map_closed; // complete and synced
+	uint8_t *sink_map; // what the standby's engine was given: a copy
 	struct id boot;
 	bool paused;
 
@@ -42,23 +52,41 @@ struct node {
 	struct event start, finish;
 	struct greeting *greetings; // connections that were accepted and not handed over
 
+	struct generation *generation; // that it serves or served last
+	struct generation *follows; // the newest whose content it surely has
+	bool is_standby; // by what is known of its state
+
+	// exchange.c
+	enum afterwards then;
+	bool discard; // RETURN: the administrator said so
+	uint64_t held_cut; // as the engine left it
+	bool held_beyond;
+	struct pair_state next; // that is being saved
+	struct disk_io wipe;
+	bool wiped, changed;
+	bool serve_ordered; // by the promotion, until it serves
+	struct event answer; // to a primary that hands its role over
+	bool takes_over; // the promotion under way is that answer
+	bool gave_way; // the administrator said that what it has may go
+	bool told_touched; // the peer, of which it heard, was written to
+
 	// primary
 	bool serving;
 	bool fenced; // was told of a newer generation
 	bool fence_durable; // and will always know
+	bool adopts; // the epoch that it sends
 	struct slots *slots; // to keep that
 	bool told_newer; // a frame that says so has arrived
 	bool synced; // the first full sync was done
 	uint64_t durable; // newest epoch it calls durable on the standby
-	uint64_t power_failures;
 	struct workload workload;
 
 	// standby
 	bool opened;
 	bool promotable; // said so, and must stay so
-	uint64_t durable_claimed; // newest epoch that it called durable, to anybody
+	uint64_t said; // the last epoch that it called durable
+	bool yielding;
 	bool promoting, forced, ordered_promotable;
-	bool was_promoted; // durably
 };
 
 void node_init(struct node *node, struct simulation *sim, unsigned index);
@@ -86,7 +114,26 @@ void node_snapshot_map(struct node *node);
 // The state as the disk has it. 0 or -errno.
 int node_read_state(const struct node *node, struct pair_state *state);
 
-// Makes a new primary's volumes the truth of its own application.
-void node_promoted(struct node *node);
+// Asks the primary's daemon to stop, for what is to follow.
+void node_stop(struct node *node, enum afterwards then, bool discard);
+
+// Makes the state durable, as the daemon of a primary does.
+void node_save(struct node *node, void (*saved)(void *user, int error));
+
+// Nothing of its daemon runs any more: it starts again with what its state says.
+void node_changed(struct node *node);
+
+uint64_t node_random(void *user);
+
+// exchange.c: the daemon's part in an exchange of roles.
+void exchange_fenced(struct node *node);
+void exchange_not_taken(struct node *node);
+void exchange_wanted(struct node *node); // by the peer: a switchover
+void exchange_takeover(struct node *node);
+void exchange_stopped(struct node *node); // the engine: what was to follow begins
+bool exchange_switchover(struct node *node);
+bool exchange_demote(struct node *node);
+bool exchange_return(struct node *node, bool discard); // stead resync
+bool exchange_regain(struct node *node); // stead promote --force, of a fenced primary
 
 #endif

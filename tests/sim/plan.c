@@ -5,12 +5,17 @@
 
 #include <string.h>
 
+// Which seeds exchange roles: the others run as they ran before there was such a thing.
+#define ROLES_SALT UINT64_C(0x100003e6)
+
 static uint64_t draw_blocks(const struct plan *plan, struct rng *rng)
 {
 	if (plan->theme == THEME_GIVING_UP)
 		return rng_range(rng, 130, 300);
 	if (plan->theme == THEME_SLOW_SYNC)
 		return rng_range(rng, 130, 260);
+	if (plan->theme >= THEME_FAILBACK)
+		return rng_scale(rng, 8, 64);
 	return rng_scale(rng, 16, rng_chance(rng, 1, 8) ? 256 : 128);
 }
 
@@ -169,21 +174,51 @@ static void draw_faults(struct plan *plan, struct rng *rng)
 	plan->promote = rng_chance(rng, 1, 4) ? (unsigned)rng_scale(rng, 2, 32) : 0;
 }
 
-void plan_draw(struct plan *plan, struct rng *rng)
+// Small and fast, so that the roles come to change often.
+static void draw_roles(struct plan *plan, struct rng *rng)
+{
+	plan->roles = true;
+	plan->rpo = rng_scale(rng, 20 * MSEC, 500 * MSEC);
+	plan->bandwidth = 0;
+	plan->start_without_peer = rng_chance(rng, 1, 4);
+	plan->slow_journal = rng_chance(rng, 1, 12);
+	plan->think_max = rng_scale(rng, 4 * MSEC, 200 * MSEC);
+	plan->requests = rng_scale(rng, 100, 400);
+	plan->changes = (unsigned)rng_range(rng, 3, 14);
+	plan->order_gap = rng_scale(rng, 20 * MSEC, 4 * SEC);
+	plan->ambush = rng_chance(rng, 2, 3) ? (unsigned)rng_scale(rng, 3, 32) : 0;
+	plan->fault_gap = 2 * plan->order_gap;
+	plan->faults[FAULT_VOLUME_ERRORS] = 0;
+	plan->promote = 0;
+}
+
+static void draw_theme(struct plan *plan, uint64_t seed, struct rng *rng)
 {
 	static const unsigned odds[] = {
 	        [THEME_CALM] = 2,      [THEME_MIXED] = 8,         [THEME_GIVING_UP] = 2,
 	        [THEME_SLOW_SYNC] = 1, [THEME_PRIMARY_POWER] = 2, [THEME_BACKLOG] = 1,
 	};
+	static const enum theme exchanges[] = {THEME_FAILBACK, THEME_FAILBACK, THEME_SWITCHOVER, THEME_SWITCHOVER,
+	                                       THEME_SPLIT,    THEME_ROLLBACK, THEME_ROLLBACK};
+	uint64_t hash = rng_mix(seed ^ ROLES_SALT);
 	unsigned pick = (unsigned)rng_below(rng, 16);
 
-	memset(plan, 0, sizeof(*plan));
 	while (pick >= odds[plan->theme])
 		pick -= odds[plan->theme++];
+	if (hash % 3 == 0)
+		plan->theme = exchanges[hash / 3 % 7];
+}
+
+void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng)
+{
+	memset(plan, 0, sizeof(*plan));
+	draw_theme(plan, seed, rng);
 	draw_volumes(plan, rng);
 	draw_limits(plan, rng);
 	draw_workload(plan, rng);
 	draw_faults(plan, rng);
+	if (plan->theme >= THEME_FAILBACK)
+		draw_roles(plan, rng);
 }
 
 // Drawn apart, so that other runs stay as they are.

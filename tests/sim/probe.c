@@ -21,6 +21,8 @@ struct copy {
 	struct sim_disk *list[MODEL_VOLUMES];
 	struct sim_disk state, journal, log;
 	struct sink *sink;
+	const struct node *node;
+	uint8_t *map;
 	bool opened, failed, finished;
 	int error;
 	struct error reason;
@@ -79,6 +81,10 @@ static void copy_init(struct copy *copy, struct node *node, enum sim_loss loss)
 	copy_disk(copy, &copy->state, &node->state_disk, loss);
 	copy_disk(copy, &copy->journal, &node->journal, loss);
 	copy_disk(copy, &copy->log, &node->redo_log, loss);
+	copy->node = node;
+	copy->map = aligned_alloc(PAGE, node->map_bytes);
+	if (!copy->map)
+		abort();
 }
 
 static void copy_done(struct copy *copy, unsigned volume_count)
@@ -90,6 +96,7 @@ static void copy_done(struct copy *copy, unsigned volume_count)
 	sim_disk_done(&copy->log);
 	sim_clock_done(&copy->clock);
 	scheduler_done(&copy->scheduler);
+	free(copy->map);
 }
 
 static int copy_state(const struct copy *copy, struct pair_state *state)
@@ -121,6 +128,7 @@ static void copy_start(struct simulation *sim, struct copy *copy)
 	        .clock = &copy->clock.clock,
 	        .volume_count = sim->plan.volume_count,
 	        .state = &copy->state.disk,
+	        .map = copy->map,
 	        .journal = &copy->journal.disk,
 	        .apply_memory = sim->plan.apply_memory,
 	        .random = copy_random,
@@ -130,6 +138,7 @@ static void copy_start(struct simulation *sim, struct copy *copy)
 
 	for (unsigned v = 0; v < sim->plan.volume_count; v++)
 		config.volumes[v] = &copy->volumes[v].disk;
+	memcpy(copy->map, copy->node->map, copy->node->map_bytes);
 	copy->opened = copy->failed = copy->finished = false;
 	copy->sink = sink_new(&config);
 	if (!copy->sink)
@@ -160,33 +169,6 @@ static void copy_promote(struct simulation *sim, struct copy *copy, uint64_t ste
 	copy_crash(copy, sim->plan.volume_count, LOSS_POWER);
 }
 
-// One generation after the pair's first.
-static bool descends(const struct simulation *sim, const struct pair_state *state)
-{
-	const struct lineage *parent = &sim->nodes[0].state.lineage, *child = &state->lineage;
-	unsigned count = parent->count < ANCESTORS_MAX ? parent->count + 1 : ANCESTORS_MAX;
-
-	if (child->count != count || !id_equal(&child->ancestors[0].generation, &parent->generation) ||
-	    child->ancestors[0].epoch != state->promoted_epoch || id_equal(&child->generation, &parent->generation))
-		return false;
-	return !memcmp(&child->ancestors[1], parent->ancestors, (count - 1) * sizeof(parent->ancestors[0]));
-}
-
-void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, const struct pair_state *state)
-{
-	struct model *model = &sim->models[0];
-	uint64_t claimed = sim->nodes[1].durable_claimed;
-	char why[512];
-
-	if (!descends(sim, state))
-		violate(sim, "G5: the lineage of the promoted standby is not that of a child");
-	else if (state->promoted_epoch < claimed)
-		violate(sim, "G3: promoted at epoch %" PRIu64 ", but epoch %" PRIu64 " was called durable",
-		        state->promoted_epoch, claimed);
-	else if (!model_check_cut(model, volumes, state->promoted_epoch, why, sizeof(why)))
-		violate(sim, "G1, G2: promoted at epoch %" PRIu64 ": %s", state->promoted_epoch, why);
-}
-
 static bool is_promoted(const struct copy *copy)
 {
 	struct pair_state state;
@@ -204,12 +186,12 @@ static void check_copy(struct simulation *sim, struct copy *copy, const struct p
 	if (why)
 		violate(sim, "G10: after the promotion of the standby: %s", why);
 	else
-		check_promoted(sim, copy->list, state);
+		check_promoted(copy->node, copy->list, state);
 }
 
 static void judge(struct simulation *sim, struct copy *copy)
 {
-	const struct node *node = &sim->nodes[1];
+	const struct node *node = copy->node;
 	struct pair_state state;
 
 	if (!copy->opened)
@@ -240,28 +222,43 @@ static void misuse(struct simulation *sim, struct copy *copy)
 		        copy->state.misused ? copy->state.misused : copy->journal.misused);
 }
 
+// A node that is a standby, by what is known of it; NULL: neither is.
+static struct node *choose(struct simulation *sim)
+{
+	struct node *nodes = sim->nodes;
+
+	if (!sim->plan.roles)
+		return sim->promoted ? NULL : &nodes[1];
+	if (nodes[0].is_standby && nodes[1].is_standby)
+		return &nodes[rng_below(&sim->rng, 2)];
+	return nodes[0].is_standby ? &nodes[0] : nodes[1].is_standby ? &nodes[1] : NULL;
+}
+
 void probe(struct simulation *sim, enum sim_loss loss)
 {
-	struct copy *copy = resize(NULL, sizeof(*copy));
+	struct node *node = sim->violated ? NULL : choose(sim);
+	struct copy *copy;
 	struct pair_state state;
 
-	if (sim->promoted || sim->violated)
-		goto out;
+	if (!node)
+		return;
+	copy = resize(NULL, sizeof(*copy));
 	sim->probes++;
-	copy_init(copy, &sim->nodes[1], loss);
+	copy_init(copy, node, loss);
 	// Whatever crashes on the way, trying again must end well.
 	for (unsigned i = (unsigned)rng_below(&copy->rng, 6); i < 2 && !is_promoted(copy); i++)
 		copy_promote(sim, copy, rng_scale(&copy->rng, 1, 200));
 	if (copy_state(copy, &state)) {
 		violate(sim, "G10: the state of the standby cannot be read");
 	} else if (state.role == ROLE_PRIMARY) {
-		check_copy(sim, copy, &state);
+		// Or it is the primary still, and only about to become a standby.
+		if (!generation_find(sim, &state.lineage.generation))
+			check_copy(sim, copy, &state);
 	} else {
 		copy_promote(sim, copy, STEPS_MAX);
 		judge(sim, copy);
 	}
 	misuse(sim, copy);
 	copy_done(copy, sim->plan.volume_count);
-out:
 	free(copy);
 }

@@ -26,6 +26,7 @@ struct shared {
 	_Atomic uint64_t first_bad; // index
 	char why[1024]; // of any bad one
 	_Atomic uint64_t steps, runs;
+	_Atomic uint64_t roles, changes, often; // runs in which roles change, how often, and those of at least five
 };
 
 struct run {
@@ -99,17 +100,20 @@ static void work(const struct run *run, unsigned job, uint64_t begin)
 
 	for (uint64_t i = begin; i < list_count(run->list) && failures < FAILURES_MAX; i += run->jobs) {
 		char violation[1024];
-		uint64_t steps;
+		struct run_figures figures;
 
 		if (run->quiet && run->shared->first_bad < i)
 			break;
 		run->shared->jobs[job].index = i;
-		if (!simulate(list_seed(run->list, i), run->trace, violation, sizeof(violation), &steps)) {
+		if (!simulate(list_seed(run->list, i), run->trace, violation, sizeof(violation), &figures)) {
 			failures++;
 			note_bad(run, i, violation);
-			report(run, list_seed(run->list, i), steps, violation);
+			report(run, list_seed(run->list, i), figures.steps, violation);
 		}
-		run->shared->steps += steps;
+		run->shared->steps += figures.steps;
+		run->shared->roles += figures.roles;
+		run->shared->changes += figures.changes;
+		run->shared->often += figures.roles && figures.changes >= 5;
 		run->shared->runs++;
 	}
 	run->shared->jobs[job].done = true;
@@ -204,6 +208,9 @@ int run_seeds(const struct run_list *list, bool trace, unsigned jobs)
 	rc = run.shared->first_bad != UINT64_MAX;
 	printf("%" PRIu64 " seeds, %" PRIu64 " steps, %.1f s: %s\n", (uint64_t)run.shared->runs,
 	       (uint64_t)run.shared->steps, seconds, rc ? "VIOLATIONS" : "clean");
+	if (run.shared->roles)
+		printf("%" PRIu64 " of them exchange roles: %" PRIu64 " changes of role, at least 5 in %" PRIu64 "\n",
+		       (uint64_t)run.shared->roles, (uint64_t)run.shared->changes, (uint64_t)run.shared->often);
 	munmap(run.shared, sizeof(*run.shared));
 	return rc;
 }

@@ -541,6 +541,15 @@ void sim_disk_clone(struct sim_disk *disk, enum sim_loss loss, struct sim_disk *
 	copy->tells_holes = disk->tells_holes;
 }
 
+void sim_disk_restore(struct sim_disk *disk, const struct sim_disk *copy)
+{
+	unflushed_clear(disk);
+	for (unsigned i = 0; i < disk->page_count; i++) {
+		page_share(&disk->current[i], copy->current[i]);
+		page_share(&disk->durable[i], copy->current[i]);
+	}
+}
+
 const uint8_t *sim_disk_page(const struct sim_disk *disk, unsigned page)
 {
 	return page < disk->page_count && disk->current[page] ? disk->current[page]->bytes : NULL;

@@ -69,6 +69,9 @@ void sim_disk_crash(struct sim_disk *disk, enum sim_loss loss);
 // crash, without touching it.
 void sim_disk_clone(struct sim_disk *disk, enum sim_loss loss, struct sim_disk *copy, struct rng *rng);
 
+// Makes this disk, on which nothing is under way, what such a copy is.
+void sim_disk_restore(struct sim_disk *disk, const struct sim_disk *copy);
+
 // Content as it is visible; NULL: zeroes.
 const uint8_t *sim_disk_page(const struct sim_disk *disk, unsigned page);
 

@@ -4,6 +4,7 @@
 #ifndef STEAD_SIM_SIMULATION_H
 #define STEAD_SIM_SIMULATION_H
 
+#include "generation.h"
 #include "model.h"
 #include "network.h"
 #include "node.h"
@@ -39,6 +40,10 @@ enum theme {
 	THEME_SLOW_SYNC,
 	THEME_PRIMARY_POWER,
 	THEME_BACKLOG, // promoted with epochs that are not applied
+	THEME_FAILBACK, // the standby is promoted by force, the other one returns
+	THEME_SWITCHOVER, // roles are exchanged as planned
+	THEME_SPLIT, // both are written to while they cannot see each other
+	THEME_ROLLBACK, // a node is taken back to a snapshot
 };
 
 // What the seed decided before the run begins.
@@ -73,10 +78,16 @@ struct plan {
 	uint64_t fault_gap; // ns, mean
 	unsigned faults_max; // in all
 	bool faults_early; // during the first full sync too
+	bool roles; // change, many times
+	uint64_t order_gap; // ns, mean, between orders of the administrator
+	unsigned changes; // of role, until the run ends
+	unsigned ambush; // one in so many steps of an exchange is followed by a crash; 0: none
 	unsigned promote; // one in so many faults is a promotion; 0: never
 	unsigned probe; // one in so many events of the standby is probed
 	unsigned probe_steps; // one in so many steps
 };
+
+struct snapshot;
 
 struct simulation {
 	uint64_t seed;
@@ -86,12 +97,13 @@ struct simulation {
 	struct scheduler scheduler;
 	struct network network;
 	struct node nodes[2];
-	struct model models[2]; // by node
+	struct generation *generations[GENERATIONS_MAX];
+	unsigned generation_count;
 	uint64_t sequence; // of moments
 
-	unsigned primary; // node that holds the truth
-	bool promoted; // the standby has become a primary
-	bool contact; // the old primary was told so
+	bool promoted; // a standby has become a primary, and started as one
+	unsigned changes; // of role
+	bool rolled; // a node was taken back to a snapshot
 	bool healing; // no faults, no requests, waiting for both to be alike
 	bool errors; // a disk has failed something
 	uint64_t requests;
@@ -103,6 +115,8 @@ struct simulation {
 	struct event blink; // in the middle of an epoch
 	struct event outage; // just when an epoch is on its way
 	struct event ambush; // a crash in the middle of a promotion
+	struct event order; // of the administrator
+	struct snapshot *snapshot; // of a node, to be taken back to
 	bool probe_due;
 	bool polled; // it is time to see whether the run is over
 
@@ -110,28 +124,39 @@ struct simulation {
 	char violation[1024];
 };
 
+struct run_figures {
+	uint64_t steps;
+	bool roles; // were to change
+	unsigned changes; // of role
+};
+
 // Whether the run was without a violation.
-bool simulate(uint64_t seed, bool trace, char *violation, size_t size, uint64_t *steps);
+bool simulate(uint64_t seed, bool trace, char *violation, size_t size, struct run_figures *figures);
 
 void violate(struct simulation *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void trace(struct simulation *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-struct simulation *simulation_of(const struct node *node);
 struct model *model_of(const struct node *node);
 
-void plan_draw(struct plan *plan, struct rng *rng);
+void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
 
-// probe.c: promotes a copy of the standby as it would be after a crash, and checks what comes out.
+// probe.c: promotes a copy of a standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);
-
-// Whether the volumes are what a promotion with this state may have made.
-void check_promoted(struct simulation *sim, struct sim_disk *const *volumes, const struct pair_state *state);
 
 // faults.c
 void faults_start(struct simulation *sim);
 void faults_heal(struct simulation *sim);
 void faults_redoing(struct simulation *sim); // a node serves before all is redone
 void faults_sent(struct simulation *sim, enum frame_type type); // a frame was sent: some faults wait for that
+void faults_adopting(struct simulation *sim); // an epoch that makes a former primary follow is sent
+void faults_step(struct simulation *sim); // so do some for a step of an exchange of roles
+void faults_part(struct simulation *sim); // nothing arrives for a while
+void faults_crash(struct simulation *sim, unsigned index, enum sim_loss loss);
+
+// admin.c: who orders exchanges of roles, and in the end brings the nodes together.
+void admin_start(struct simulation *sim);
+void admin_heal(struct simulation *sim);
+void admin_done(struct simulation *sim);
 
 #endif

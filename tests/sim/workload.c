@@ -46,11 +46,12 @@ static void think(struct client *client)
 	struct simulation *sim = sim_of(client);
 	// Slower before the first full sync has ended.
 	uint64_t max = sim->plan.think_max * (client->workload->node->synced || sim->promoted ? 1 : 8);
+	bool done = sim->requests >= sim->plan.requests; // what comes now is for the exchanges of roles
 
 	// Some requests follow at once, so that bursts come about.
 	if (client->workload->active && !client->busy)
 		scheduler_add(&sim->scheduler, &client->think,
-		              rng_chance(&sim->rng, 1, 3) ? 0 : rng_below(&sim->rng, max));
+		              rng_chance(&sim->rng, 1, 3) && !done ? 0 : rng_below(&sim->rng, done ? 32 * max : max));
 }
 
 static void check_read(struct client *client)
@@ -79,6 +80,31 @@ static bool excused(struct client *client, int error)
 	}
 }
 
+// A change has happened for the application.
+static void acknowledged(struct client *client)
+{
+	struct node *node = client->workload->node;
+	struct generation *generation = node->generation;
+
+	if (generation->sealed)
+		violate(node->sim, "node %u was drained, and accepts a write", node->index);
+	if (generation->touched == NEVER)
+		generation->touched = model_moment(&generation->model);
+}
+
+// While a node hands its role over it must not show what its peer may have
+// changed already.
+static void check_handed(struct client *client)
+{
+	struct node *node = client->workload->node;
+	const struct generation *child = node->sim->nodes[!node->index].generation;
+
+	if (node->generation->handed && child && child->parent == node->generation &&
+	    child->touched < client->submitted)
+		violate(node->sim, "node %u handed its role over, and answers a read with what is no longer true",
+		        node->index);
+}
+
 static void answered(struct request *request, int error)
 {
 	struct client *client = (struct client *)((char *)request - offsetof(struct client, request));
@@ -90,14 +116,18 @@ static void answered(struct request *request, int error)
 	client->busy = false;
 	if (error && !excused(client, error))
 		violate(sim, "G10: node %u answers a request with %s", node->index, strerror(-error));
+	if (!error && client->number && request->op != REQUEST_TRIM)
+		acknowledged(client);
 	if (!error && client->fenced && request->op != REQUEST_FLUSH && client->number)
 		violate(sim, "G5: node %u accepts a write after it was fenced", node->index);
 	if (client->number)
 		model_complete(model_of(node), client->number, !error, sim->scheduler.now);
 	else if (!error && request->op == REQUEST_FLUSH)
 		model_flushed(model_of(node), request->volume, client->submitted);
-	else if (!error && request->op == REQUEST_READ)
+	else if (!error && request->op == REQUEST_READ) {
 		check_read(client);
+		check_handed(client);
+	}
 	think(client);
 }
 
@@ -226,7 +256,7 @@ static void run_think(struct event *event)
 	client->busy = true;
 	client->fenced = node->fenced;
 	// Most of them come after the first full sync.
-	if (node->synced || node->index != 0 || rng_chance(&sim->rng, 1, 4))
+	if (node->synced || sim->promoted || rng_chance(&sim->rng, 1, 4))
 		sim->requests++;
 	trace(sim, "node %u client %u %s #%u volume %u bytes %" PRIu64 "+%" PRIu64 " flags %u", node->index,
 	      (unsigned)(client - client->workload->clients), names[client->request.op], client->number,
