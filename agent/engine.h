@@ -133,7 +133,7 @@ struct source {
 	int touch_error; // it could not be
 	struct waiter *held; // changes
 	enum drain drain;
-	uint64_t drain_epoch; // that holds what there was when draining began
+	uint64_t drain_epoch; // that holds what there was when draining began; DRY: the last one there is
 	struct timer drain_timer;
 	void (*drained)(void *user, int error);
 	void *drain_user;
@@ -152,6 +152,7 @@ struct source {
 	struct intent *intent;
 	bool loading;
 	void (*loaded)(struct source *source);
+	bool taken_back; // this node, or its successor, was taken back to an older state
 	bool map_kept; // the map was trusted when it was opened
 	bool doubtful; // what is marked was found in the log: it may be the same on both nodes
 	bool flushing;

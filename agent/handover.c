@@ -51,6 +51,10 @@ static void tell_drained(struct timer *timer)
 	void (*drained)(void *user, int error) = source->drained;
 	int error = source->drain == DRAIN_DRY ? 0 : -ENOTCONN;
 
+	if (source->handover) {
+		handover_contact(source, "the standby is not in step any more");
+		return;
+	}
 	source->drained = NULL;
 	if (error)
 		handover_end(source);
@@ -92,6 +96,7 @@ void handover_check(struct source *source)
 		return;
 	}
 	source->drain = DRAIN_DRY;
+	source->drain_epoch = source->settled;
 	clock_set(source->clock, &source->drain_timer, 0);
 }
 
@@ -140,12 +145,17 @@ void source_undrain(struct source *source)
 
 void source_take_over(struct source *source)
 {
-	struct wire_epoch last = {.epoch = source->settled, .wall = clock_wall(source->clock)};
+	struct wire_epoch last = {.epoch = source->drain_epoch, .wall = clock_wall(source->clock)};
 	uint8_t body[WIRE_BODY_MAX];
 
 	source->handover = true;
-	if (uplink_ready(source))
+	if (!uplink_ready(source))
+		return; // the next handshake says that nobody took over
+	// It may have been taken back to an older state meanwhile.
+	if (source->settled == source->drain_epoch && nothing_left(source))
 		uplink_send(source, FRAME_TAKEOVER, body, wire_put_epoch(body, &last));
+	else
+		clock_set(source->clock, &source->drain_timer, 0);
 }
 
 void handover_contact(struct source *source, const char *why)

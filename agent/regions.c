@@ -62,7 +62,7 @@ static void loaded(void *user, int error)
 	} else {
 		// A map that was kept is at least as new as what was noted.
 		if (!source->map_kept) {
-			source->map.suspect = facts->suspect;
+			source->map.suspect = facts->suspect || source->taken_back;
 			mark_logged(source);
 			source->doubtful = true;
 			source->map.acknowledged = facts->acknowledged;

@@ -147,12 +147,13 @@ bool turn_busy(struct pair *pair)
 	}
 	source_status(pair->source, &status);
 	turn->wall = clock_wall(loop_clock(turn->agent->loop));
-	turn->beyond = (status.bytes_behind || !status.complete) && !status.handed;
+	// Also after a handover: a power failure may have taken what the peer has.
+	turn->beyond = status.bytes_behind || !status.complete;
 	turn->cut = turn->beyond          ? status.open - 1
 	            : status.acknowledged ? status.acknowledged
 	                                  : pair->files.state.promoted_epoch;
 	turn->turned.discarded = status.bytes_behind;
-	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || !turn->beyond || !status.bytes_behind)
+	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || status.handed || !status.bytes_behind)
 		return false;
 	turn->salvaged = false;
 	turn->salvaging = true;

@@ -112,7 +112,8 @@ static void forget_shared(struct source *source, const struct lineage *successor
 			epoch_settle(source, ancestor->epoch);
 		source->map.acknowledged = ancestor->epoch;
 	} else {
-		source->map.suspect = true; // it knows epochs that we never cut, or lacks some that it had
+		// It knows epochs that we never cut, or lacks some that it had.
+		source->taken_back = source->map.suspect = true;
 	}
 	// What is held here is not to be taken for an epoch that the peer knows.
 	if (ancestor->epoch > source->map.cut)

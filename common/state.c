@@ -2,6 +2,7 @@
 #include "state.h"
 
 #include "fields.h"
+#include "mutant.h"
 
 #include <errno.h>
 
@@ -11,7 +12,7 @@ void state_return(struct pair_state *state, uint64_t epoch, bool beyond, bool di
 {
 	state->role = ROLE_STANDBY;
 	state->returned = beyond;
-	state->base_epoch = beyond ? epoch + 1 : epoch;
+	state->base_epoch = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? epoch + 1 : epoch;
 	state->yields = discard;
 	state->consistent = true;
 	state->split = state->untouched = state->handover = false;

@@ -69,10 +69,16 @@ void order_switchover(struct receiver *receiver, struct standby *standby, struct
 	clock_set(clock, &standby->switchover_timer, clock_now(clock) + SWITCHOVER_NSEC);
 }
 
+void standby_decline(struct standby *standby, const char *why)
+{
+	if (standby->sink)
+		sink_decline(standby->sink, why);
+}
+
 static void decline(struct standby *standby, const char *why)
 {
 	log_event(LOG_LEVEL_WARNING, "takeover-declined", "pair=%s reason=%s", standby->name, why);
-	sink_decline(standby->sink, why);
+	standby_decline(standby, why);
 	refuse_call(standby, why);
 }
 

@@ -44,6 +44,7 @@ static void refuse(struct promotion *promotion, const struct error *reason)
 {
 	if (promotion->call)
 		control_refuse(promotion->call, reason->text);
+	standby_decline(promotion->standby, reason->text);
 	finish(promotion);
 }
 

@@ -36,6 +36,9 @@ void standby_attach(struct standby *standby, struct channel *channel, const stru
 int standby_promote(struct standby *standby, bool force, void *user,
                     void (*done)(void *user, int error, const struct error *reason), struct error *err);
 
+// The primary that waits for this node to take over is told that it will not.
+void standby_decline(struct standby *standby, const char *why);
+
 // Tells hooks that the promotion is durable; state is that of afterwards.
 void standby_notify_promoted(struct standby *standby, const struct pair_state *state);
 

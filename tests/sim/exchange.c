@@ -40,7 +40,8 @@ static void check_split(const struct node *node, const struct source_status *sta
 	const struct generation *generation = node->generation, *child = node->sim->nodes[!node->index].generation;
 	const struct cut *left = NULL;
 
-	if (node->sim->rolled || generation->tainted || !node->serving || generation->handed || !node->told_touched || status->split || !child)
+	if (node->sim->rolled || generation->tainted || !node->serving || generation->handed || !node->told_touched ||
+	    status->split || !child)
 		return;
 	if (child->parent == generation)
 		left = model_find_cut(&generation->model, child->lineage.ancestors[0].epoch);
@@ -254,31 +255,15 @@ static void check_base(const struct node *node)
 		        node->held_cut, why);
 }
 
-static void become_standby(struct node *node)
-{
-	struct pair_state *next = &node->next;
-
-	next->role = ROLE_STANDBY;
-	next->returned = node->held_beyond;
-	next->base_epoch = node->held_beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? node->held_cut + 1 : node->held_cut;
-	next->yields = node->discard;
-	next->consistent = true;
-	next->sync = (struct id){{0}};
-	next->sync_volume = 0;
-	next->sync_block = 0;
-	next->promoted_point = clock_wall(&node->clock.clock);
-	next->paused = next->split = next->untouched = next->handover = false;
-	next->local_bytes = 0;
-	next->local_since = 0;
-}
-
 static void begin_return(struct node *node)
 {
 	if (node->generation->sealed && !node->state.fenced && node->held_beyond)
 		violate(node->sim, "node %u was drained, and holds blocks beyond", node->index);
 	node->next = node->state;
 	node->gave_way = node->discard;
-	become_standby(node);
+	state_return(&node->next, node->held_cut, node->held_beyond, node->discard, clock_wall(&node->clock.clock));
+	node->next.local_bytes = 0;
+	node->next.local_since = 0;
 	check_base(node);
 	wipe(node, &node->journal, DISK_ZERO);
 }
