@@ -109,8 +109,8 @@ static enum verdict judge_forked(const struct fork *fork, const struct standing 
 {
 	if (!standby->yields && !MUTANT(FORK_NOT_REFUSED))
 		return VERDICT_DIVERGED;
-	return (fork->mine == fork->peers || MUTANT(FORK_EPOCH_IGNORED)) && fork->my_parent && fork->peers_parent &&
-	                       standby->returned && standby->mapped
+	return fork->mine == fork->peers && fork->my_parent && fork->peers_parent && standby->returned &&
+	                       standby->mapped
 	               ? VERDICT_RESYNC
 	               : VERDICT_COMPARE;
 }

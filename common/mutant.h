@@ -64,8 +64,7 @@
 	MUTANT_DO(LOST_EPOCHS_BELIEVED)                                                                                \
 	MUTANT_DO(GIVES_WAY_NEITHER)                                                                                   \
 	MUTANT_DO(ROLLBACK_IGNORED)                                                                                    \
-	MUTANT_DO(FORK_NOT_REFUSED)                                                                                    \
-	MUTANT_DO(FORK_EPOCH_IGNORED)
+	MUTANT_DO(FORK_NOT_REFUSED)
 
 enum mutant {
 	MUTANT_NONE,
