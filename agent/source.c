@@ -137,8 +137,8 @@ static int open_map(struct source *source)
 	const struct source_config *config = &source->config;
 	struct map_identity identity = identity_of(config);
 
-	source->map_kept = map_trusted(config->map, &identity) &&
-	                   !(MUTANT(UNTOUCHED_KEPT_MAP_RESET) && source->state.untouched);
+	source->map_kept =
+	        map_trusted(config->map, &identity) && !(MUTANT(UNTOUCHED_KEPT_MAP_RESET) && source->state.untouched);
 	if (MUTANT(UNTOUCHED_KEPT_MAP_RESET) && source->state.untouched)
 		memset(config->map, 0, BLOCK_SIZE);
 	if (!source->map_kept && !all_zero(config->map, BLOCK_SIZE))

@@ -13,8 +13,9 @@
 
 enum mutant mutant_active = MUTANT_NONE;
 
-static const char *const names[] = {"NONE",
 #define CLEAN 199 // seeds that must be clean without a defect, as the other program shows of many more
+
+static const char *const names[] = {"NONE",
 #define NAME(name) #name,
                                     MUTANTS(NAME)
 #undef NAME
