@@ -427,7 +427,8 @@ static const char *reason_of(struct source *source)
 
 static int64_t eta_of(const struct source *source, const struct source_status *status)
 {
-	uint64_t left = status->bytes_behind;
+	double ratio = source->cadence.ratio; // of wire to content
+	double rate = source->cadence.rate, spare;
 
 	if (source->stuck)
 		return -1;
@@ -439,11 +440,15 @@ static int64_t eta_of(const struct source *source, const struct source_status *s
 		                           (double)source->walked.rate * 1e9)
 		               : -1;
 
-	if (!left && !status->lag)
+	if (!status->bytes_behind && !status->lag)
 		return 0;
-	if (!status->connected || source->paused || status->ship_rate <= status->change_rate)
+	if (!status->connected || source->paused)
 		return -1;
-	return (int64_t)((double)left / (double)(status->ship_rate - status->change_rate) * 1e9);
+	// What the wire can do, not what it happens to be asked for.
+	if (rate < (double)status->ship_rate)
+		rate = (double)status->ship_rate;
+	spare = rate - (double)status->change_rate * ratio;
+	return spare > 0 ? (int64_t)((double)status->bytes_behind * ratio / spare * 1e9) : -1;
 }
 
 // A sync of everything looks through the volumes; that of the differences

@@ -34,6 +34,7 @@ struct turn {
 	int64_t wall; // when it stopped
 	uint64_t cut; // of the generation that it leaves
 	bool beyond; // it holds more
+	int64_t since; // wall clock of the oldest write of that, ns; 0: none
 	struct turned turned;
 	int result;
 	struct error reason;

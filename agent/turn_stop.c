@@ -153,6 +153,7 @@ bool turn_busy(struct pair *pair)
 	            : status.acknowledged ? status.acknowledged
 	                                  : pair->files.state.promoted_epoch;
 	turn->turned.discarded = status.bytes_behind;
+	turn->since = status.oldest;
 	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || status.handed || !status.bytes_behind)
 		return false;
 	turn->salvaged = false;
@@ -172,6 +173,7 @@ bool turn_busy(struct pair *pair)
 static void stay_fenced(struct pair_state *state, struct turn *turn)
 {
 	state->local_bytes = turn->turned.discarded;
+	state->local_since = turn->since;
 	for (unsigned i = 0; !state->local_bytes && i < state->volume_count; i++)
 		state->local_bytes += state->volumes[i].bytes; // all of it may differ
 	turn->result = fail(&turn->reason, EPERM, "pair %s holds up to %" PRIu64 " bytes that its peer never had",
