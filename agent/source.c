@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define TICK (NSEC_PER_SEC / 2)
+#define ETA_MAX 1e8 // seconds: more than three years is never
 #define LATE 50 // percent; three seconds of it
 
 size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes)
@@ -448,7 +449,9 @@ static int64_t eta_of(const struct source *source, const struct source_status *s
 	if (rate < (double)status->ship_rate)
 		rate = (double)status->ship_rate;
 	spare = rate - (double)status->change_rate * ratio;
-	return spare > 0 ? (int64_t)((double)status->bytes_behind * ratio / spare * 1e9) : -1;
+	if (spare * ETA_MAX <= (double)status->bytes_behind * ratio)
+		return -1;
+	return (int64_t)((double)status->bytes_behind * ratio / spare * 1e9);
 }
 
 // A sync of everything looks through the volumes; that of the differences
