@@ -717,7 +717,8 @@ static void promoted(void *user, int error, const struct error *reason)
 		else
 			node->generation = node->follows = generation_promoted(node, state);
 		free(state);
-		if (node->takes_over && node->generation && node->generation->parent &&
+		// A primary that was taken back to an older state knows of no handover.
+		if (node->takes_over && !sim->rolled && node->generation && node->generation->parent &&
 		    !node->generation->parent->handed)
 			violate(sim, "node %u took over, though its peer had not handed over, or no longer",
 			        node->index);
