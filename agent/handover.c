@@ -15,7 +15,7 @@ int handover_pass(struct source *source, struct request *request)
 		waiter_add(&source->held, &request->waiter);
 		return -EAGAIN;
 	}
-	if (!source->untouched || MUTANT(TOUCHED_UNSAVED))
+	if (!source->untouched)
 		return 0;
 	if (source->touch_error)
 		return source->touch_error;

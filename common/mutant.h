@@ -25,7 +25,6 @@
 	MUTANT_DO(REGION_RELEASED_UNFLUSHED)                                                                           \
 	MUTANT_DO(REGION_RELEASED_UNSHIPPED)                                                                           \
 	MUTANT_DO(CUT_NOT_NOTED)                                                                                       \
-	MUTANT_DO(TOUCHED_UNSAVED)                                                                                     \
 	MUTANT_DO(DRAINED_TOO_EARLY)                                                                                   \
 	MUTANT_DO(BEYOND_IGNORED)                                                                                      \
 	MUTANT_DO(COMPARED_AS_RESYNC)                                                                                  \
