@@ -5,8 +5,8 @@
 #define MSEC UINT64_C(1000000)
 #define LARGE (UINT64_C(1) << 20) // an epoch that says how fast the wire is
 #define RATE_UNKNOWN 10e6 // bytes a second: what is assumed of a wire that was never used
-#define CHEAP_BYTES (UINT64_C(1) << 20) // shipped early without a second thought,
-#define CHEAP_SHARE 20 // where it takes a 20th of the time at most
+#define CHEAP_SHARE 20 // what takes a 20th of the time at most is shipped early,
+#define CHEAP_BYTES (UINT64_C(1) << 20) // and where it is so little, whether it is overwritten or not
 #define SOON_MIN (10 * MSEC)
 #define SOON_MAX (100 * MSEC)
 
@@ -54,11 +54,13 @@ uint64_t cadence_estimate(const struct cadence *cadence, uint64_t content)
 	return (uint64_t)(cadence->fixed + sending_time(cadence, content));
 }
 
-// The wire has nothing to do, and this is next to nothing for it.
+// The wire has nothing to do, this is next to nothing for it, and waiting would
+// not make it much less.
 static bool cheap(const struct cadence *cadence, uint64_t now, const struct cadence_load *load)
 {
-	return load->open <= CHEAP_BYTES &&
-	       sending_time(cadence, load->open) * CHEAP_SHARE <= (double)(now - load->cut);
+	bool merges = load->open > CHEAP_BYTES && load->written > load->open + load->open / 2;
+
+	return !merges && sending_time(cadence, load->open) * CHEAP_SHARE <= (double)(now - load->cut);
 }
 
 // Nothing was written for a while: what is waited for does not come.

@@ -24,6 +24,7 @@ struct cadence_load {
 	uint64_t backlog; // cut, and not yet handed to the network
 	uint64_t changed; // written since ever: also what overwrites what is in the set
 	uint64_t cut; // clock_now() of the last cut; 0: none
+	uint64_t written; // since that cut
 	bool busy; // an epoch is on its way
 };
 

@@ -187,6 +187,7 @@ struct source {
 	uint64_t retry_delay;
 	struct cadence cadence;
 	uint64_t cut_at; // clock_now() of the last cut
+	uint64_t changed_at_cut; // changed.total then
 	uint64_t measured, measured_at; // wire bytes and clock_now() when the last epoch became durable
 	const char *trouble; // reason code of the last epoch given up; NULL: none
 	unsigned late,

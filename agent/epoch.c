@@ -138,6 +138,7 @@ static void cut(struct source *source, struct change_set *free_set)
 	        .cut_wall = clock_wall(source->clock),
 	};
 	source->cut_at = source->capturing.cut_at = clock_now(source->clock);
+	source->changed_at_cut = source->changed.total;
 	source->capturing.content = set_blocks(&source->map, source->open) << BLOCK_SHIFT;
 	if (plan != PLAN_FULL_SYNC)
 		freeze(source, free_set);
@@ -159,6 +160,7 @@ static bool due(struct source *source, uint64_t *again)
 	        .opened = source->open->opened,
 	        .changed = source->changed.total,
 	        .cut = source->cut_at,
+	        .written = source->changed.total - source->changed_at_cut,
 	        .busy = source->sent_count > 0,
 	};
 

@@ -32,7 +32,7 @@ struct run {
 
 	// the open set, and the one epoch that is sent
 	bool dirty[BLOCKS];
-	uint64_t open, opened, changed, cut;
+	uint64_t open, opened, changed, cut, changed_at_cut;
 	uint64_t sending, sending_oldest, sending_begun; // blocks; times
 	double left; // wire bytes
 
@@ -129,6 +129,7 @@ static void cut(struct run *run)
 	run->left = (double)run->open * BLOCK * run->ratio;
 	run->shipped += run->left;
 	run->cut = run->now;
+	run->changed_at_cut = run->changed;
 	run->open = 0;
 	memset(run->dirty, 0, sizeof(run->dirty));
 	run->cuts++;
@@ -157,7 +158,13 @@ static void step(struct run *run, unsigned ms)
 	run->load(run, ms);
 	send_some(run);
 	load = (struct cadence_load){
-	        run->open * (uint64_t)BLOCK, run->opened, 0, run->changed, run->cut, run->sending != 0};
+	        .open = run->open * (uint64_t)BLOCK,
+	        .opened = run->opened,
+	        .changed = run->changed,
+	        .cut = run->cut,
+	        .written = run->changed - run->changed_at_cut,
+	        .busy = run->sending != 0,
+	};
 	if (run->open && !run->sending && cadence_due(&run->cadence, run->now, &load, &again))
 		cut(run);
 	oldest = run->sending ? run->sending_oldest : run->open ? run->opened : run->now;
@@ -246,6 +253,20 @@ static void test_sequential(void **state)
 	assert_in_range(most, 100, 5000);
 }
 
+// A wire that carries a hundred times as much is as good as idle,
+static void test_fast_wire(void **state)
+{
+	RUN(steady, 5000, 1000e6);
+	assert_in_range(p99, 10, 400);
+}
+
+// but not for what is overwritten all the time.
+static void test_hot_on_a_fast_wire(void **state)
+{
+	RUN(hot, 30000, 1000e6);
+	assert_true(share < 0.01);
+}
+
 // An idle wire is used early.
 static void test_trickle(void **state)
 {
@@ -284,11 +305,17 @@ static void test_too_slow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_steady),         cmocka_unit_test(test_hot_half),
-	        cmocka_unit_test(test_hot_half_short), cmocka_unit_test(test_hot),
-	        cmocka_unit_test(test_sequential),     cmocka_unit_test(test_trickle),
-	        cmocka_unit_test(test_bursts),         cmocka_unit_test(test_day_and_night),
+	        cmocka_unit_test(test_steady),
+	        cmocka_unit_test(test_hot_half),
+	        cmocka_unit_test(test_hot_half_short),
+	        cmocka_unit_test(test_hot),
+	        cmocka_unit_test(test_sequential),
+	        cmocka_unit_test(test_trickle),
+	        cmocka_unit_test(test_bursts),
+	        cmocka_unit_test(test_day_and_night),
 	        cmocka_unit_test(test_too_slow),
+	        cmocka_unit_test(test_fast_wire),
+	        cmocka_unit_test(test_hot_on_a_fast_wire),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
