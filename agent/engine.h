@@ -10,7 +10,8 @@
 //   shipper.c    the walk over an epoch
 //   parcel.c     blocks on their way to the channel
 //   oversize.c   changes that the standby's journal cannot hold
-//   uplink.c     the conversation with the standby
+//   uplink.c     the connection with the standby
+//   greeting.c   what the two nodes are to each other
 //   handover.c   changes that are held back: before the first, and at the end
 #ifndef STEAD_ENGINE_H
 #define STEAD_ENGINE_H
@@ -321,6 +322,12 @@ void uplink_lost(struct source *source, const char *why);
 bool uplink_ready(const struct source *source);
 // Sends a frame without content; body is copied.
 void uplink_send(struct source *source, enum frame_type type, const void *body, size_t length);
+
+// greeting.c
+void greeting_send(struct source *source); // HELLO
+void greeting_welcome(struct source *source, const struct frame *frame); // its answer
+void greeting_beyond(struct source *source, const struct wire_beyond *beyond); // what follows it
+void greeting_refuse(struct source *source, enum source_state verdict, const char *why); // no replication
 
 // source.c
 struct id source_random_id(struct source *source);
