@@ -225,7 +225,7 @@ static int ask(struct talk *talk, struct nl_msg *message, struct answer *answer)
 
 int nbd_netlink_probe(struct error *reason)
 {
-	struct talk talk;
+	struct talk talk = {0};
 	int result = talk_begin(&talk, reason);
 
 	if (!result)
@@ -236,7 +236,7 @@ int nbd_netlink_probe(struct error *reason)
 int nbd_netlink_connect(const struct nbd_client *client, unsigned *index, struct error *err)
 {
 	struct answer answer;
-	struct talk talk;
+	struct talk talk = {0};
 	int result = talk_begin(&talk, err);
 
 	if (result < 0)
@@ -252,7 +252,7 @@ int nbd_netlink_connect(const struct nbd_client *client, unsigned *index, struct
 int nbd_netlink_reconnect(const struct nbd_client *client, unsigned index, struct error *err)
 {
 	struct answer answer;
-	struct talk talk;
+	struct talk talk = {0};
 	int result = talk_begin(&talk, err);
 
 	if (result < 0)
@@ -267,7 +267,7 @@ int nbd_netlink_reconnect(const struct nbd_client *client, unsigned index, struc
 int nbd_netlink_disconnect(unsigned index, struct error *err)
 {
 	struct answer answer;
-	struct talk talk;
+	struct talk talk = {0};
 	int result = talk_begin(&talk, err);
 
 	if (result < 0)

@@ -81,15 +81,16 @@ void demand_write(struct demand *demand, uint64_t now, uint64_t offset, uint64_t
 void demand_figures(struct demand *demand, uint64_t now, unsigned rpo, struct demand_figures *figures)
 {
 	struct window *window = &demand->windows[rpo];
+	uint64_t epoch = EPOCH(rpo);
 	double seconds;
 
-	end_epochs(window, EPOCH(rpo), now);
-	seconds = (double)window->epochs * (double)EPOCH(rpo) / (double)SECOND;
+	end_epochs(window, epoch, now);
+	seconds = (double)window->epochs * (double)epoch / (double)SECOND;
 	*figures = (struct demand_figures){
 	        .rpo = rpos[rpo],
 	        .epochs = window->epochs,
 	        .mean = window->epochs ? (uint64_t)((double)window->blocks * (double)BLOCK_SIZE / seconds) : 0,
-	        .peak = (uint64_t)((double)window->largest * (double)BLOCK_SIZE * (double)SECOND / (double)EPOCH(rpo)),
+	        .peak = (uint64_t)((double)window->largest * (double)BLOCK_SIZE * (double)SECOND / (double)epoch),
 	        .largest = window->largest * BLOCK_SIZE,
 	};
 }

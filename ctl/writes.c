@@ -95,8 +95,10 @@ static int map_file(struct writes *writes, int fd, const char *path, struct erro
 	struct fiemap *map = calloc(1, sizeof(*map) + EXTENTS * sizeof(struct fiemap_extent));
 	uint64_t start = partition_start(writes->device), from = 0;
 	bool last = false;
-	int result = map ? 0 : fail(err, ENOMEM, "out of memory");
+	int result = 0;
 
+	if (!map)
+		return fail(err, ENOMEM, "out of memory");
 	while (!result && !last) {
 		*map = (struct fiemap){.fm_start = from,
 		                       .fm_length = FIEMAP_MAX_OFFSET - from,
@@ -314,7 +316,7 @@ static int count_sectors(const struct writes *writes, uint64_t *sectors, struct 
 
 static int take_count(struct writes *writes, struct taker *taker, struct error *err)
 {
-	uint64_t sectors;
+	uint64_t sectors = 0;
 	int result = count_sectors(writes, &sectors, err);
 
 	if (result < 0)

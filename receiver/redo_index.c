@@ -161,7 +161,7 @@ static int add_segment(struct redo_index *index, uint64_t place, uint64_t end, u
 		last->count = (uint32_t)(end - last->place);
 		return 0;
 	}
-	if (index->segment_count == index->segment_room) {
+	if (!index->segments || index->segment_count == index->segment_room) {
 		size_t room = index->segment_room ? index->segment_room * 2 : 64;
 		struct redo_entry *larger = realloc(index->segments, room * sizeof(*larger));
 
