@@ -74,7 +74,8 @@ static bool excused(struct client *client, int error)
 	case -ESHUTDOWN:
 		return !node->serving || node->stopping || node->fenced;
 	case -EIO:
-		return node->volumes[client->request.volume].errors > 0;
+		// What is to be redone comes from the journal.
+		return node->volumes[client->request.volume].errors > 0 || (node->redoing && node->journal.errors > 0);
 	default:
 		return false;
 	}
