@@ -343,7 +343,10 @@ void pair_status(struct pair *pair, struct pair_status *status)
 	if (!pair->source) {
 		status_init(status, &pair->files.config, ROLE_PRIMARY);
 		status->generation = pair->files.state.lineage.generation;
-		if (pair->phase == PAIR_REFUSED) {
+		if (pair->phase == PAIR_OPENING && !pair->redo) {
+			status->role = 0; // its state is not read yet
+			status->reason = "opening";
+		} else if (pair->phase == PAIR_REFUSED) {
 			status->state = "refused";
 			status->reason = pair->reason.text;
 		} else if (pair->phase == PAIR_FENCED) {

@@ -271,15 +271,32 @@ static void put_all(const struct page *page)
 		fprintf(page->out, "# EOF\n");
 }
 
+// Without those that are still being opened: a role that is empty for a moment
+// would make series of its own.
+static json_t *with_role(json_t *pairs)
+{
+	json_t *array = json_array(), *pair;
+	size_t i;
+
+	json_array_foreach(pairs, i, pair)
+	{
+		if (*text_of(pair, "role"))
+			json_array_append(array, pair);
+	}
+	return array;
+}
+
 char *metrics_text(json_t *pairs, enum metrics_format format, size_t *length)
 {
 	char *text = NULL;
-	struct page page = {.out = open_memstream(&text, length), .pairs = pairs, .format = format};
+	struct page page = {.out = open_memstream(&text, length), .format = format};
 	bool failed;
 
 	if (!page.out)
 		return NULL;
+	page.pairs = with_role(pairs);
 	put_all(&page);
+	json_decref(page.pairs);
 	failed = ferror(page.out);
 	if (fclose(page.out) != 0 || failed) {
 		free(text);

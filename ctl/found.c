@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool has_pair(json_t *pairs, const char *name)
+static json_t *find_pair(json_t *pairs, const char *name)
 {
 	json_t *pair;
 	size_t i;
@@ -18,9 +18,21 @@ static bool has_pair(json_t *pairs, const char *name)
 		const char *other = json_string_value(json_object_get(pair, "pair"));
 
 		if (other && !strcmp(other, name))
-			return true;
+			return pair;
 	}
-	return false;
+	return NULL;
+}
+
+// Right after a promotion both daemons may still know a pair: the primary
+// counts. One that has not read its state yet knows less than the other.
+static void add_pair(json_t *pairs, json_t *pair, const char *name)
+{
+	json_t *known = find_pair(pairs, name);
+
+	if (!known)
+		json_array_append(pairs, pair);
+	else if (json_is_null(json_object_get(known, "role")))
+		json_object_update(known, pair);
 }
 
 static int add_from_daemon(struct context *context, enum daemon_role daemon, const char *name, int timeout,
@@ -39,9 +51,8 @@ static int add_from_daemon(struct context *context, enum daemon_role daemon, con
 	{
 		const char *other = json_string_value(json_object_get(pair, "pair"));
 
-		// Right after a promotion both may still know it: the primary counts.
-		if (other && (!name || !strcmp(name, other)) && !has_pair(found->pairs, other))
-			json_array_append(found->pairs, pair);
+		if (other && (!name || !strcmp(name, other)))
+			add_pair(found->pairs, pair, other);
 	}
 	json_decref(reply);
 	return code;
@@ -83,7 +94,7 @@ static int add_orphans(struct context *context, const char *name, struct found *
 	if (config_list(context->paths.configs, &names, &count, &err))
 		return refuse("%s", err.text);
 	for (size_t i = 0; i < count; i++)
-		if ((!name || !strcmp(name, names[i])) && !has_pair(found->pairs, names[i]))
+		if ((!name || !strcmp(name, names[i])) && !find_pair(found->pairs, names[i]))
 			add_configured(context, names[i], found);
 	free(names);
 	return EXIT_DONE;

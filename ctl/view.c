@@ -42,7 +42,7 @@ static const struct word reasons[] = {
         {"peer-refused", TONE_BAD, "the peer refuses this node; its log says why"},
         {"standby-failed", TONE_BAD, "the standby cannot use its disks; its log says why"},
         {"paused", TONE_CAREFUL, "by stead pause"},
-        {"opening", TONE_CAREFUL, "the standby reads its journal"},
+        {"opening", TONE_CAREFUL, "the node reads its state and its journal"},
         {"standby-error", TONE_BAD, "the standby could not store an epoch; its log says why"},
         {"peer-rolled-back", TONE_BAD, "the standby holds an epoch that its primary never cut"},
         {"promoted-over", TONE_BAD, "the peer was promoted"},

@@ -102,7 +102,10 @@ void standby_status(struct standby *standby, struct pair_status *status)
 	}
 	status_init(status, &standby->files.config, ROLE_STANDBY);
 	status->generation = standby->files.state.lineage.generation;
-	if (standby->phase == STANDBY_REFUSED) {
+	if (standby->phase == STANDBY_OPENING) {
+		status->role = 0; // its state is not read yet
+		status->reason = "opening";
+	} else if (standby->phase == STANDBY_REFUSED) {
 		status->state = "refused";
 		status->reason = standby->reason.text;
 	}

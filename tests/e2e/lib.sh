@@ -369,7 +369,7 @@ wait_in_step() {
 
 # What the promotion of a node left in its journal is in its volumes.
 redone() {
-	status_is "$1" '.role == "primary" and .redo == null' true
+	status_is "$1" '.role == "primary" and .redo == null and .reason != "opening"' true
 }
 
 same_images() {
