@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apply.h"
 
+#include "stored.h"
+
 #include "common/mutant.h"
 
 #include <errno.h>
@@ -122,16 +124,14 @@ static void loaded(void *user, int error, const struct error *err)
 // Begins to write the frame at offset of the record. 0 or why it is not one.
 static const char *put_frame(struct apply *apply, const uint8_t *frames, uint32_t left, int *error)
 {
-	int64_t payload = left < FRAME_HEADER_BYTES ? -EBADMSG : frame_payload_length(frames, FRAME_PAYLOAD_MAX);
 	struct wire_blocks blocks;
 	struct frame frame;
+	const char *why = stored_frame(frames, left, &frame);
 
-	if (payload < 0 || (uint64_t)payload > left - FRAME_HEADER_BYTES)
-		return "frame header is malformed";
-	if (frame_check(frames, FRAME_HEADER_BYTES + (size_t)payload, &frame))
-		return "frame checksum does not match";
-	if (wire_get_blocks(&frame, &blocks) || blocks_fit(&blocks, apply->table, apply->volume_count))
-		return "frame is malformed";
+	if (!why)
+		why = stored_blocks(&frame, apply->table, apply->volume_count, &blocks);
+	if (why)
+		return why;
 	*error = volumes_put(apply->volumes, &blocks);
 	if (*error == -EBADMSG)
 		return "content does not unpack";

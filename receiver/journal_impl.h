@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of the journal share: journal.c (epochs), ring.c (space and
-// records), superblock.c (tail), recover.c (what is there at the start).
+// records), superblock.c (tail), recover.c and scan.c (what is there at the start).
 #ifndef STEAD_JOURNAL_IMPL_H
 #define STEAD_JOURNAL_IMPL_H
 

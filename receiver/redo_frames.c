@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "redo_frames.h"
 
+#include "stored.h"
+
 #include "common/codec.h"
 
 #include <errno.h>
@@ -84,12 +86,12 @@ static const char *take(struct redo_content *content, const uint8_t *bytes, uint
 	const struct pair_state *state = content->frames->state;
 	struct wire_blocks blocks;
 	struct frame frame;
+	const char *why = stored_frame(bytes, length, &frame);
 
-	if (frame_check(bytes, length, &frame))
-		return "frame checksum does not match";
-	if (frame.type != FRAME_BLOCKS || wire_get_blocks(&frame, &blocks) ||
-	    blocks_fit(&blocks, state->volumes, state->volume_count))
-		return "frame is malformed";
+	if (!why)
+		why = stored_blocks(&frame, state->volumes, state->volume_count, &blocks);
+	if (why)
+		return why;
 	if (blocks_unpack(&blocks, content->raw))
 		return "content does not unpack";
 	content->volume = blocks.volume;
