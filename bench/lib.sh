@@ -5,6 +5,8 @@
 #
 #   metrics=(KEY=TITLE=DIGITS ...)   columns of the table, KEYs of the samples
 #   reference=SIDE                   what the ratios are to
+#   targets=("CASE SIDE METRIC >=|<= NUMBER [OTHER-SIDE]" ...)   what must hold, of the
+#                                    ratio to that side in each run, or of the figure
 #   wants_own_network=1              lo carries nothing but this measurement
 #
 # Nodes, waiting and cleaning up are those of the end-to-end tests.
@@ -66,11 +68,21 @@ if [ -n "${wants_own_network:-}" ] && [ -z "${STEAD_BENCH_NETWORK:-}" ]; then
 	done
 	export STEAD_BENCH_NETWORK=shared
 fi
-[ "${STEAD_BENCH_NETWORK:-}" != own ] || ip link set lo up
+if [ "${STEAD_BENCH_NETWORK:-}" = own ]; then
+	ip link set lo up
+	# Servers that leave Nagle's algorithm on (qemu's before 8.1) would wait 40 ms
+	# for a delayed acknowledgement, again and again.
+	for route in 127.0.0.0/8 127.0.0.1; do
+		ip route replace table local local "$route" dev lo proto kernel scope host src 127.0.0.1 quickack 1 || exit 1
+	done
+fi
 
 STEAD_BUILD=$build_dir
 . "$bench/../tests/e2e/lib.sh"
+. "$bench/qemu.sh"
 requires jq numfmt
+[ -x "$build/bench/load" ] || fail "$build has no load generator: install libnbd-dev and build it anew"
+declare -A servers
 began=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 : >"$work/samples"
 
@@ -115,14 +127,24 @@ progress() {
 	[ ! -t 2 ] || printf '\r\033[K%s: %s' "$name" "$*" >&2
 }
 
-# CPU time that processes have used so far, in ms: cpu_ms PID...
+# The load generator; its figures are in $work/load.json: load OPTION... TARGET
+load() {
+	"$build/bench/load" "$@" >"$work/load.json" 2>"$work/load.err" || fail "load $*: $(cat "$work/load.err")"
+}
+
+# Files of this machine: content that is neither noise nor empty.
+files() {
+	while tar -c -C / usr 2>/dev/null; do :; done | head -c "$1"
+}
+
+# CPU time that processes, and children that they have awaited, used so far, in ms: cpu_ms PID...
 cpu_ms() {
 	local pid
 
-	# Fields 14 and 15, counted after the name, which is in brackets.
+	# Fields 14 to 17, counted after the name, which is in brackets.
 	for pid; do
 		sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null
-	done | awk -v hz="$(getconf CLK_TCK)" '{ used += $12 + $13 } END { printf "%d\n", used * 1000 / hz }'
+	done | awk -v hz="$(getconf CLK_TCK)" '{ used += $12 + $13 + $14 + $15 } END { printf "%d\n", used * 1000 / hz }'
 }
 
 # Bytes that lo has carried so far, both directions and all headers.
@@ -151,6 +173,7 @@ results() {
 		--arg buildtype "$(jq -r '.[] | select(.name == "buildtype").value' "$build/meson-info/intro-buildoptions.json")" \
 		--argjson runs "$runs" --argjson seconds "$seconds" --argjson bytes "$bytes" --arg reference "$reference" \
 		--argjson metrics "$(printf '%s\n' "${metrics[@]}" | jq -R 'split("=")' | jq -s .)" \
+		--argjson targets "$(printf '%s\n' "${targets[@]}" | jq -R 'split(" ") | select(length > 1)' | jq -s .)" \
 		-f "$bench/summary.jq" >"$work/results" || fail "the figures make no result"
 	cp "$work/results" "$file" || exit 1
 	jq -rf "$bench/table.jq" "$file"

@@ -3,7 +3,7 @@
 # Every measurement runs to its end, and what it writes is a file of results
 # that has a sensible figure of each side. The figures themselves do not matter.
 . "$(dirname "$0")/../tests/e2e/lib.sh"
-requires jq fio openssl cmp numfmt
+requires jq openssl cmp numfmt
 
 # results_have MEASUREMENT SIDES METRICS
 results_have() {
@@ -18,13 +18,20 @@ results_have() {
 	"$here/../../bench/run" --show "$file" | grep -q '^  stead' || fail "no table of $1"
 }
 
+# Something was wanted, and it is said whether it was reached.
+results_have_targets() {
+	jq -e '.targets | length > 0 and all(.[]; .held | type == "boolean")' "$work/results/$1"-*.json >/dev/null ||
+		fail "no targets of $1"
+}
+
 run() {
 	"$top/bench/run" "$@" --build "$build" --out "$work/results" --runs 1 --seconds 1 --size 16M >"$work/bench.log" 2>&1 ||
 		fail "bench/run $*: $(cat "$work/bench.log")"
 }
 
 run foreground --cases randwrite-4k-qd32
-results_have foreground '["raw", "stead-disconnected", "stead-replicating"]' '["iops", "p99_us"]'
+results_have foreground '["raw", "null", "roofline", "stead-disconnected", "stead-replicating"]' '["iops"]'
+results_have_targets foreground
 run fullsync --cases half-zero
 results_have fullsync '["stead"]' '["mb_per_second", "wire_mb", "cpu_s_per_gb"]'
 ! "$top/bench/run" nothing >/dev/null 2>&1 || fail "an unknown measurement is taken"

@@ -11,12 +11,18 @@ def cell($digits): if . == null then "-" else
 	(if .ratio then " [\(.ratio | rounded(2))]" else "" end) end;
 
 "", "\(.measurement): \(.options.runs) runs, \(.options.bytes / 1048576) MiB, build \(.commit) (\(.buildtype)), " +
-	"\(.machine.cpus) cpus; [ratios] to \(.reference)",
+	"\(.machine.cpus) cpus" + (if .reference == "" then "" else "; [ratios] to \(.reference)" end),
 (.metrics as $metrics | .summary | group_by(.order)[] | . as $rows |
 	[$metrics[] | select(.key as $key | any($rows[]; .[$key] != null))] as $shown |
 	"", (.[0].case | left(22)) + ([$shown[] | .title | right(25)] | join("")),
 	($rows[] | . as $row | ("  " + .side | left(22)) +
 		([$shown[] | .digits as $digits | $row[.key] | cell($digits) | right(25)] | join("")))),
+(.metrics as $metrics | .targets // [] | select(length > 0) |
+	"", ("what must hold" | left(76)) + (["wanted", "median", "least..most", ""] | map(right(14)) | join("")),
+	(.[] | .metric as $metric | ($metrics | map(select(.key == $metric))[0]) as $shown |
+		("  \(.case): \($shown.title) of \(.side)" + (if .other then " / \(.other)" else "" end) | left(76)) +
+		([(if .most then "<= " else ">= " end) + "\(.wanted)", "\(.median | rounded(3))",
+		  "\(.min | rounded(3))..\(.max | rounded(3))", (if .held then "yes" else "NO" end)] | map(right(14)) | join("")))),
 "",
 (if .buildtype != "release" then "not a release build: compare nothing with it" else empty end),
 (if .machine.network == "shared" then "other traffic on lo is in the wire bytes" else empty end),
