@@ -330,7 +330,6 @@ void greeting_beyond(struct source *source, const struct wire_beyond *beyond); /
 void greeting_refuse(struct source *source, enum source_state verdict, const char *why); // no replication
 
 // source.c
-struct id source_random_id(struct source *source);
 uint64_t source_behind(const struct source *source); // bytes
 int64_t source_oldest(const struct source *source); // wall clock of the first write that is behind; 0: none
 uint64_t source_lag(struct source *source); // ns

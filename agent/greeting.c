@@ -124,7 +124,7 @@ static void plan_full_sync(struct source *source, const struct wire_welcome *wel
 	struct position cursor = {welcome->sync_volume, welcome->sync_block};
 
 	if (!same_sync(source, welcome) || !position_valid(source, cursor)) {
-		source->map.sync = source_random_id(source);
+		source->map.sync = id_random(source->config.random, source->config.user);
 		source->map.partial = false;
 		cursor = (struct position){0};
 		source_tell(source, SOURCE_SYNC_STARTED, 0, NULL);

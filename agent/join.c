@@ -24,15 +24,6 @@
 
 #define SERVE_SECONDS 15 // to wait for the pair to serve, before the reply goes out anyway
 
-static struct id random_id(void)
-{
-	uint64_t halves[2] = {daemon_random(NULL), daemon_random(NULL)};
-	struct id id;
-
-	memcpy(id.bytes, halves, sizeof(id.bytes));
-	return id;
-}
-
 static void finish(struct join *join)
 {
 	struct agent *agent = join->agent;
@@ -192,9 +183,9 @@ static void prepare_work(struct job *job)
 	                                  bytes, false, &join->reason);
 	if (join->result < 0)
 		return;
-	state->pair = random_id();
+	state->pair = id_random(daemon_random, NULL);
 	state->role = ROLE_PRIMARY;
-	state->lineage.generation = random_id();
+	state->lineage.generation = id_random(daemon_random, NULL);
 	memcpy(state->peer_key, join->token.fingerprint, sizeof(state->peer_key));
 	state->consistent = true;
 	state->volume_count = join->config.volume_count;

@@ -34,7 +34,7 @@ static void go_in_place(struct source *source)
 
 	// A standby that is inconsistent already stays in the sync that it is in.
 	if (source->plan != PLAN_COMPLETE)
-		source->map.sync = source_random_id(source);
+		source->map.sync = id_random(source->config.random, source->config.user);
 	source->map.partial = !all;
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->blank[i] = false;

@@ -32,16 +32,6 @@ uint64_t source_intent_bytes(unsigned volume_count, const uint64_t *volume_bytes
 	return intent_bytes(volume_count, blocks, region_blocks);
 }
 
-struct id source_random_id(struct source *source)
-{
-	uint64_t words[2] = {source->config.random(source->config.user), source->config.random(source->config.user)};
-	struct id id;
-
-	memcpy(id.bytes, words, sizeof(id.bytes));
-	id.bytes[0] |= 1; // not none
-	return id;
-}
-
 static struct map_identity identity_of(const struct source_config *config)
 {
 	struct map_identity identity = {

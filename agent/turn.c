@@ -232,6 +232,13 @@ void turn_fenced(struct pair *pair)
 		turn_stop(turn);
 }
 
+// A pair that was found fenced has only its state open. With a turn all is.
+static void open_wholly(struct pair *pair)
+{
+	pair_files_close(&pair->files, false);
+	pair_reopen(pair);
+}
+
 // A node that was fenced, and stopped before it could follow its successor:
 // without anything of its own it need not be told to.
 bool turn_found_fenced(struct pair *pair)
@@ -247,24 +254,18 @@ bool turn_found_fenced(struct pair *pair)
 		return false;
 	turn->salvage = true;
 	turn->tentative = !ordered;
-	pair_files_close(&pair->files, false);
-	pair_reopen(pair);
+	open_wholly(pair);
 	return true;
 }
 
 // -- resync, and going on by force --
 
-// A pair that was found fenced is opened as a whole before.
 static void stop_or_open(struct turn *turn)
 {
-	struct pair *pair = turn->pair;
-
-	if (pair->phase == PAIR_RUNNING) {
+	if (turn->pair->phase == PAIR_RUNNING)
 		turn_stop(turn);
-		return;
-	}
-	pair_files_close(&pair->files, false);
-	pair_reopen(pair);
+	else
+		open_wholly(turn->pair);
 }
 
 static int check_resync(const struct pair *pair, bool discard, struct error *err)
@@ -342,7 +343,7 @@ void turn_force(struct pair *pair, void *user, turn_done done)
 	struct turn *turn;
 	int result;
 
-	if (pair->turn && pair->files.state.handover && !pair->turn->done) {
+	if (pair->turn && pair->files.state.handover && !pair->turn->done && !pair->turn->going) {
 		free(pair->turn); // whoever ordered it has been told
 		pair->turn = NULL;
 	}

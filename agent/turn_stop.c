@@ -180,23 +180,14 @@ static void stay_fenced(struct pair_state *state, struct turn *turn)
 	                    turn->name, state->local_bytes);
 }
 
-static struct id random_generation(void)
-{
-	uint64_t words[2] = {daemon_random(NULL), daemon_random(NULL) | 1};
-	struct id generation;
-
-	memcpy(generation.bytes, words, sizeof(generation.bytes));
-	return generation;
-}
-
 static void become_primary(struct pair_state *state, const struct turn *turn)
 {
-	struct id alone = random_generation(), generation = random_generation();
+	struct id alone = id_random(daemon_random, NULL), generation = id_random(daemon_random, NULL);
 
 	// What it wrote alone is no epoch that its peer could hold.
 	lineage_push(&state->lineage, &alone, turn->cut);
 	lineage_push(&state->lineage, &generation, turn->cut + 1);
-	state->fenced = false;
+	state->fenced = state->split = state->untouched = state->handover = false;
 	state->born = turn->wall;
 	state->promoted_epoch = turn->cut + 1;
 	state->promoted_point = state->born;
@@ -219,7 +210,6 @@ void turn_files(struct pair *pair)
 			become_primary(&state, turn);
 		else
 			state_return(&state, turn->cut, turn->beyond, turn->yields, turn->wall);
-		state.split = state.untouched = state.handover = false;
 		state.local_bytes = 0;
 		state.local_since = 0;
 		turn->result = pair_files_become(&pair->files, &turn->agent->paths, &state, &turn->reason);

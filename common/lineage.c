@@ -18,6 +18,19 @@ bool id_is_none(const struct id *id)
 	return id_equal(id, &none);
 }
 
+struct id id_random(uint64_t (*random)(void *user), void *user)
+{
+	uint64_t words[2];
+	struct id id;
+
+	words[0] = random(user);
+	words[1] = random(user);
+	memcpy(id.bytes, words, sizeof(id.bytes));
+	if (id_is_none(&id))
+		id.bytes[0] = 1;
+	return id;
+}
+
 void lineage_push(struct lineage *lineage, const struct id *generation, uint64_t epoch)
 {
 	if (!id_is_none(&lineage->generation)) {

@@ -57,6 +57,7 @@ enum verdict {
 
 bool id_equal(const struct id *a, const struct id *b);
 bool id_is_none(const struct id *id);
+struct id id_random(uint64_t (*random)(void *user), void *user); // not none
 
 // Makes generation the newest of the lineage, its parent left at epoch.
 void lineage_push(struct lineage *lineage, const struct id *generation, uint64_t epoch);

@@ -154,7 +154,7 @@ void promote_advance(struct sink *sink)
 		finish(sink, -EPERM, &err);
 		return;
 	}
-	generation = sink_random_id(sink);
+	generation = id_random(sink->config.random, sink->config.user);
 	sink->next = sink->state;
 	sink->next.role = ROLE_PRIMARY;
 	sink->next.consistent = true;
@@ -167,7 +167,7 @@ void promote_advance(struct sink *sink)
 	sink->next.redo = journal_next(sink->journal) && !MUTANT(PROMOTED_BEFORE_APPLIED);
 	// What it wrote alone is no epoch that its peer could hold.
 	if (roles_beyond(sink)) {
-		alone = sink_random_id(sink);
+		alone = id_random(sink->config.random, sink->config.user);
 		lineage_push(&sink->next.lineage, &alone, journal_durable(sink->journal) - 1);
 	}
 	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal));

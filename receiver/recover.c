@@ -77,22 +77,13 @@ void recovery_superblock(struct journal *journal, int error)
 		finish(journal->recovery, 0, NULL);
 }
 
-static void make_id(struct journal *journal)
-{
-	uint64_t words[2];
-
-	words[0] = journal->config.random(journal->config.random_user);
-	words[1] = journal->config.random(journal->config.random_user) | 1;
-	memcpy(journal->id.bytes, words, sizeof(words));
-}
-
 // A journal that never held anything. The superblocks that were there are only
 // good for their numbers.
 static void make_new(struct recovery *recovery)
 {
 	struct journal *journal = recovery->journal;
 
-	make_id(journal);
+	journal->id = id_random(journal->config.random, journal->config.random_user);
 	ring_resize(journal, (journal->disk->size - RING_OFFSET) & ~(uint64_t)(RECORD_ALIGN - 1));
 	journal->tail = (struct place){.sequence = 1};
 	journal->head = journal->tail;

@@ -113,7 +113,7 @@ void roles_takeover(struct sink *sink, uint64_t epoch)
 
 	sink->session.takeover = true;
 	if (!session->takes_epochs || session->adopting || !sink->consistent ||
-	    ((epoch != journal_durable(sink->journal) || session->received != epoch))) {
+	    epoch != journal_durable(sink->journal) || session->received != epoch) {
 		snprintf(why, sizeof(why), "the standby stands at epoch %" PRIu64 ", not at %" PRIu64,
 		         journal_durable(sink->journal), epoch);
 		sink_decline(sink, why);

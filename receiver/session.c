@@ -293,7 +293,7 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	const struct pair_state *state = &sink->state;
 	struct standing standing = roles_standing(sink);
 	bool never_synced = !sink->consistent && id_is_none(&state->sync);
-	struct id key = sink_random_id(sink);
+	struct id key = id_random(sink->config.random, sink->config.user);
 
 	*welcome = (struct wire_welcome){
 	        .hello =

@@ -83,19 +83,6 @@ void sink_event(struct sink *sink, enum sink_event event, uint64_t epoch, const 
 	sink->config.event(sink->config.user, event, epoch, text);
 }
 
-struct id sink_random_id(struct sink *sink)
-{
-	uint64_t words[2];
-	struct id id;
-
-	words[0] = sink->config.random(sink->config.user);
-	words[1] = sink->config.random(sink->config.user);
-	memcpy(id.bytes, words, sizeof(id.bytes));
-	if (id_is_none(&id))
-		id.bytes[0] = 1;
-	return id;
-}
-
 // What has to be done, done in turn, until nothing more can be.
 
 static bool all_idle(const struct sink *sink)

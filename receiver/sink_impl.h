@@ -140,7 +140,6 @@ void sink_advance(struct sink *sink);
 void sink_soon(struct sink *sink); // sink_advance() from the loop
 void sink_event(struct sink *sink, enum sink_event event, uint64_t epoch, const char *text);
 void sink_fail(struct sink *sink, const struct error *err); // for good
-struct id sink_random_id(struct sink *sink);
 
 // Makes sink->next the state; saved() gets the result, after sink->state was
 // replaced. Not while sink->saving.

@@ -6,18 +6,12 @@
 #include "common/slots.h"
 #include "generation.h"
 #include "memory.h"
+#include "node_impl.h"
 #include "simulation.h"
 
 #include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
-
-static void draw_id(struct rng *rng, struct id *id)
-{
-	uint64_t parts[2] = {rng_next(rng), rng_next(rng)};
-
-	memcpy(id->bytes, parts, sizeof(id->bytes));
-}
 
 static bool busy(const struct node *node)
 {
