@@ -35,7 +35,7 @@ void node_save(struct node *node, void (*saved)(void *user, int error))
 	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, saved);
 }
 
-int node_read_state(const struct node *node, struct pair_state *state)
+int state_on_disk(const struct sim_disk *disk, struct pair_state *state)
 {
 	uint8_t *area = resize(NULL, SLOTS_BYTES);
 	const void *payload;
@@ -44,12 +44,17 @@ int node_read_state(const struct node *node, struct pair_state *state)
 	struct error err;
 	int rc;
 
-	sim_disk_read(&node->state_disk, 0, area, SLOTS_BYTES);
+	sim_disk_read(disk, 0, area, SLOTS_BYTES);
 	rc = slots_pick(area, STATE_SLOT_KIND, &payload, &length, &damaged);
 	if (!rc)
 		rc = state_decode(payload, length, state, &err);
 	free(area);
 	return rc;
+}
+
+int node_read_state(const struct node *node, struct pair_state *state)
+{
+	return state_on_disk(&node->state_disk, state);
 }
 
 void node_start(struct node *node)

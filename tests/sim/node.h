@@ -112,6 +112,7 @@ void node_pause(struct node *node, bool pause);
 void node_snapshot_map(struct node *node);
 
 // The state as the disk has it. 0 or -errno.
+int state_on_disk(const struct sim_disk *disk, struct pair_state *state);
 int node_read_state(const struct node *node, struct pair_state *state);
 
 // Asks the primary's daemon to stop, for what is to follow.

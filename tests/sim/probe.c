@@ -99,23 +99,6 @@ static void copy_done(struct copy *copy, unsigned volume_count)
 	free(copy->map);
 }
 
-static int copy_state(const struct copy *copy, struct pair_state *state)
-{
-	uint8_t *area = resize(NULL, SLOTS_BYTES);
-	const void *payload;
-	size_t length;
-	bool damaged;
-	struct error err;
-	int rc;
-
-	sim_disk_read(&copy->state, 0, area, SLOTS_BYTES);
-	rc = slots_pick(area, STATE_SLOT_KIND, &payload, &length, &damaged);
-	if (!rc)
-		rc = state_decode(payload, length, state, &err);
-	free(area);
-	return rc;
-}
-
 static void run_until(struct copy *copy, const bool *flag, uint64_t *steps)
 {
 	while (!*flag && *steps && scheduler_step(&copy->scheduler))
@@ -173,7 +156,7 @@ static bool is_promoted(const struct copy *copy)
 {
 	struct pair_state state;
 
-	return copy_state(copy, &state) || state.role == ROLE_PRIMARY;
+	return state_on_disk(&copy->state, &state) || state.role == ROLE_PRIMARY;
 }
 
 // What it was promoted to, once everything is redone.
@@ -204,7 +187,7 @@ static void judge(struct simulation *sim, struct copy *copy)
 		violate(sim, "G1: the standby cannot be promoted: %s", copy->reason.text);
 	else if (copy->error && copy->error != -EPERM)
 		violate(sim, "G10: promotion of the standby: %s", copy->reason.text);
-	else if (copy_state(copy, &state))
+	else if (state_on_disk(&copy->state, &state))
 		violate(sim, "G10: the state of the promoted standby cannot be read");
 	else if (!copy->error && state.role != ROLE_PRIMARY)
 		violate(sim, "G5: the promotion was not durable");
@@ -248,7 +231,7 @@ void probe(struct simulation *sim, enum sim_loss loss)
 	// Whatever crashes on the way, trying again must end well.
 	for (unsigned i = (unsigned)rng_below(&copy->rng, 6); i < 2 && !is_promoted(copy); i++)
 		copy_promote(sim, copy, rng_scale(&copy->rng, 1, 200));
-	if (copy_state(copy, &state)) {
+	if (state_on_disk(&copy->state, &state)) {
 		violate(sim, "G10: the state of the standby cannot be read");
 	} else if (state.role == ROLE_PRIMARY) {
 		// Or it is the primary still, and only about to become a standby.
