@@ -810,3 +810,31 @@ void world_redo(struct world *world)
 	redo_free(world->redo);
 	world->redo = NULL;
 }
+
+struct world *world_started(uint64_t journal_bytes)
+{
+	struct world *world = world_new(journal_bytes);
+
+	world_start(world);
+	world_run(world);
+	assert_true(world->opened);
+	assert_string_equal(world->failed, "");
+	return world;
+}
+
+struct world *world_synced(uint64_t journal_bytes, unsigned version)
+{
+	struct world *world = world_started(journal_bytes);
+
+	world_connect(world);
+	send_all(world, version);
+	world_run(world);
+	assert_version(world, version);
+	return world;
+}
+
+void world_run_until_acked(struct world *world, uint64_t epoch)
+{
+	while (world->acked < epoch)
+		assert_true(world_step(world));
+}

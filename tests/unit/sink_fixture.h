@@ -21,6 +21,8 @@
 #define DISK_1 (48 * 4096)
 #define VERSIONS 8 // of the content, each with some blocks changed
 #define EPOCHS_TOLD 4096
+#define JOURNAL (8192 + (1 << 20))
+#define SMALL_JOURNAL (8192 + (256 << 10)) // an epoch or two, so it wraps
 
 struct fake_clock {
 	struct clock clock;
@@ -102,11 +104,16 @@ void world_free(struct world *world);
 void world_start(struct world *world); // makes a sink; SINK_OPENED comes with world_run()
 void world_stop(struct world *world); // in good order, and frees it
 
+// Opened; also with the full sync of that version and what followed it.
+struct world *world_started(uint64_t journal_bytes);
+struct world *world_synced(uint64_t journal_bytes, unsigned version);
+
 bool world_step(struct world *world); // one thing that can happen now; false: none
 
 // Makes everything happen that can without time passing. False: ops_left came
 // to 0, the sink is in the middle of something.
 bool world_run(struct world *world);
+void world_run_until_acked(struct world *world, uint64_t epoch);
 void world_sleep(struct world *world, uint64_t ns); // time passes
 
 // The sink, or the redo, is gone; with power, what was not flushed may be, too.

@@ -16,7 +16,6 @@
 
 #include <cmocka.h>
 
-#define JOURNAL (8192 + (1 << 20))
 #define REGION 4 // blocks
 #define VERSION 6 // what is promoted to
 #define PATTERN 0xa7
