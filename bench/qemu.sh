@@ -96,3 +96,11 @@ qsd_mirrored() {
 	qmp "$1" query-block-jobs
 	jq -e '.return[0] | .len == .offset' <<<"$heard" >/dev/null
 }
+
+# Seconds from the creation of a job to an event of it, by qemu's own clock: qmp_seconds NAME JOB EVENT
+qmp_seconds() {
+	jq -s --arg job "$2" --arg event "$3" 'def at: .timestamp | .seconds + .microseconds / 1e6;
+		([.[] | select(.event == $event and .data.device == $job)][0] | at) -
+		([.[] | select(.event == "JOB_STATUS_CHANGE" and .data.id == $job and .data.status == "created")][0] | at)' \
+		"$work/$1.qmp.said"
+}

@@ -34,4 +34,6 @@ results_have foreground '["raw", "null", "roofline", "stead-disconnected", "stea
 results_have_targets foreground
 run fullsync --cases half-zero
 results_have fullsync '["stead"]' '["mb_per_second", "wire_mb", "cpu_s_per_gb"]'
+run incremental --cases realistic-5
+results_have incremental '["stead"]' '["ms", "wire_mb"]'
 ! "$top/bench/run" nothing >/dev/null 2>&1 || fail "an unknown measurement is taken"
