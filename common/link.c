@@ -77,10 +77,8 @@ static void free_link(struct link *link)
 		close(link->fd);
 	tls_free(link->tls);
 	encoder_free(link->encoder);
-	free(link->input);
 	free(link->frame);
 	free(link->plain);
-	free(link->output);
 	free(link);
 	if (links->stopping && !links->first)
 		clock_set(links->clock, &links->stop_timer, 0);

@@ -70,8 +70,6 @@ struct link {
 
 	// From the network to the user: received bytes go to tls, plaintext
 	// comes together to one frame.
-	uint8_t *input;
-	size_t input_size;
 	uint8_t *frame;
 	size_t frame_size, frame_fill, frame_length; // length: 0 while the header is incomplete
 	uint64_t frames; // received
@@ -84,8 +82,8 @@ struct link {
 	struct message *batch, **batch_end;
 	struct message *sent, **sent_end;
 	uint8_t *plain;
-	uint8_t *output;
-	size_t output_size, output_length, output_done;
+	const uint8_t *output;
+	size_t output_length, output_done;
 };
 
 struct link_dialer {

@@ -13,21 +13,16 @@
 void link_submit_receive(struct link *link)
 {
 	size_t size = link->trusted ? INPUT_TRUSTED : INPUT_STRANGER;
-	struct io_uring_sqe *sqe;
+	void *input;
 
 	if (link->receiving || link->input_over)
 		return;
-	if (link->input_size < size) {
-		free(link->input);
-		link->input = malloc(size);
-		link->input_size = link->input ? size : 0;
-		if (!link->input) {
-			link_fail(link, false, "out of memory");
-			return;
-		}
+	input = tls_input(link->tls, size);
+	if (!input) {
+		link_fail(link, false, "out of memory");
+		return;
 	}
-	sqe = loop_sqe(link->links->loop, &link->receive);
-	io_uring_prep_recv(sqe, link->fd, link->input, link->input_size, 0);
+	io_uring_prep_recv(loop_sqe(link->links->loop, &link->receive), link->fd, input, size, 0);
 	link->receiving = true;
 }
 
@@ -207,8 +202,8 @@ void link_received(struct op *op, int result, unsigned flags)
 		if (result == 0) {
 			link->input_over = true;
 			tls_feed_end(link->tls);
-		} else if (result > 0 && tls_feed(link->tls, link->input, (size_t)result)) {
-			link_fail(link, false, "out of memory");
+		} else if (result > 0) {
+			tls_feed(link->tls, (size_t)result);
 		}
 		link->heard = clock_now(link->links->clock);
 		if (link->state == LINK_HANDSHAKE)

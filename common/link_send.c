@@ -125,20 +125,9 @@ static void submit_send(struct link *link)
 
 void link_flush(struct link *link)
 {
-	size_t length = tls_output_length(link->tls);
-
-	if (link->sending || length == 0 || link->output_over)
+	if (link->sending || tls_output_length(link->tls) == 0 || link->output_over)
 		return;
-	if (length > link->output_size) {
-		free(link->output);
-		link->output = malloc(length);
-		link->output_size = link->output ? length : 0;
-		if (!link->output) {
-			link_fail(link, false, "out of memory");
-			return;
-		}
-	}
-	link->output_length = tls_output(link->tls, link->output, length);
+	link->output = tls_output(link->tls, &link->output_length);
 	link->output_done = 0;
 	if (link->batch) {
 		*link->sent_end = link->batch;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tls.h"
 
+#include "tls_memory.h"
+
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -19,12 +19,16 @@
 
 struct tls_context {
 	SSL_CTX *ssl;
+	BIO_METHOD *memory;
 	uint8_t fingerprint[FINGERPRINT_BYTES];
 };
 
 struct tls {
 	SSL *ssl;
-	BIO *in, *out; // owned by ssl
+	BIO *out; // owned by ssl
+	struct tls_memory input;
+	struct tls_memory output[2]; // the caller has the other one
+	unsigned filling; // of output
 	bool fed; // the first byte has come
 	bool pinned, mismatch, judged;
 	uint8_t expected[FINGERPRINT_BYTES];
@@ -85,7 +89,8 @@ struct tls_context *tls_context_new(const struct keys *keys, struct error *err)
 	ERR_clear_error();
 	memcpy(context->fingerprint, keys_fingerprint(keys), FINGERPRINT_BYTES);
 	context->ssl = SSL_CTX_new(TLS_method());
-	if (!context->ssl || !configure(context->ssl, keys)) {
+	context->memory = tls_memory_method();
+	if (!context->ssl || !context->memory || !configure(context->ssl, keys)) {
 		const char *why = ERR_reason_error_string(ERR_peek_error());
 
 		fail(err, EINVAL, "set up TLS: %s; check OpenSSL's configuration", why ? why : "refused by OpenSSL");
@@ -101,6 +106,7 @@ void tls_context_free(struct tls_context *context)
 	if (!context)
 		return;
 	SSL_CTX_free(context->ssl);
+	BIO_meth_free(context->memory);
 	free(context);
 }
 
@@ -112,6 +118,7 @@ const uint8_t *tls_context_fingerprint(const struct tls_context *context)
 struct tls *tls_new(struct tls_context *context, enum tls_side side, const uint8_t *expected)
 {
 	struct tls *tls = calloc(1, sizeof(*tls));
+	BIO *in;
 
 	if (!tls)
 		return NULL;
@@ -121,18 +128,17 @@ struct tls *tls_new(struct tls_context *context, enum tls_side side, const uint8
 		memcpy(tls->expected, expected, FINGERPRINT_BYTES);
 	}
 	tls->ssl = SSL_new(context->ssl);
-	tls->in = BIO_new(BIO_s_mem());
-	tls->out = BIO_new(BIO_s_mem());
-	if (!tls->ssl || !tls->in || !tls->out) {
-		BIO_free(tls->in);
+	in = tls_memory_bio(context->memory, &tls->input);
+	tls->out = tls_memory_bio(context->memory, &tls->output[0]);
+	if (!tls->ssl || !in || !tls->out) {
+		BIO_free(in);
 		BIO_free(tls->out);
 		SSL_free(tls->ssl);
 		free(tls);
 		ERR_clear_error();
 		return NULL;
 	}
-	BIO_set_mem_eof_return(tls->in, -1); // empty: more may come
-	SSL_set_bio(tls->ssl, tls->in, tls->out);
+	SSL_set_bio(tls->ssl, in, tls->out);
 	SSL_set_app_data(tls->ssl, tls);
 	if (side == TLS_CLIENT)
 		SSL_set_connect_state(tls->ssl);
@@ -146,31 +152,34 @@ void tls_free(struct tls *tls)
 	if (!tls)
 		return;
 	SSL_free(tls->ssl);
+	free(tls->input.bytes);
+	free(tls->output[0].bytes);
+	free(tls->output[1].bytes);
 	free(tls);
 }
 
-int tls_feed(struct tls *tls, const void *bytes, size_t length)
+void *tls_input(struct tls *tls, size_t size)
 {
-	const uint8_t *first = bytes;
+	return tls_memory_reserve(&tls->input, size);
+}
+
+void tls_feed(struct tls *tls, size_t length)
+{
+	const uint8_t *first = tls->input.bytes + tls->input.end;
 
 	if (length == 0)
-		return 0;
+		return;
 	// Every TLS record says what it is in its first byte; what speaks
 	// something else altogether deserves to be told apart from bad TLS.
 	if (!tls->fed && *first != RECORD_HANDSHAKE && *first != RECORD_ALERT && !tls->reason[0])
 		strcpy(tls->reason, "the peer does not speak TLS; is the port right, and nothing in between?");
 	tls->fed = true;
-	ERR_clear_error();
-	if (length > INT_MAX || BIO_write(tls->in, bytes, (int)length) != (int)length) {
-		ERR_clear_error();
-		return -ENOMEM;
-	}
-	return 0;
+	tls->input.end += length;
 }
 
 void tls_feed_end(struct tls *tls)
 {
-	BIO_set_mem_eof_return(tls->in, 0);
+	tls->input.over = true;
 }
 
 static void set_reason(struct tls *tls, const char *text)
@@ -314,14 +323,20 @@ void tls_shutdown(struct tls *tls)
 
 size_t tls_output_length(const struct tls *tls)
 {
-	return BIO_ctrl_pending(tls->out);
+	return tls->output[tls->filling].end;
 }
 
-size_t tls_output(struct tls *tls, void *buffer, size_t size)
+const void *tls_output(struct tls *tls, size_t *length)
 {
-	int length = BIO_read(tls->out, buffer, size < INT_MAX ? (int)size : INT_MAX);
+	const struct tls_memory *full = &tls->output[tls->filling];
 
-	return length > 0 ? (size_t)length : 0;
+	*length = full->end;
+	if (full->end == 0)
+		return NULL;
+	tls->filling = !tls->filling;
+	tls->output[tls->filling].end = 0;
+	BIO_set_data(tls->out, &tls->output[tls->filling]);
+	return full->bytes;
 }
 
 const uint8_t *tls_peer_key(const struct tls *tls)

@@ -34,10 +34,11 @@ const uint8_t *tls_context_fingerprint(const struct tls_context *context); // ou
 struct tls *tls_new(struct tls_context *context, enum tls_side side, const uint8_t *expected);
 void tls_free(struct tls *tls);
 
-// Ciphertext from the peer; all of it is taken and kept until tls_handshake()
-// or tls_read() use it up. The caller bounds what is kept: it feeds no more
-// before tls_read() said -EAGAIN. 0 or -ENOMEM.
-int tls_feed(struct tls *tls, const void *bytes, size_t length);
+// Ciphertext from the peer: tls_input() gives room for size bytes, NULL without
+// memory, and tls_feed() takes so many of them as were put there. The caller
+// bounds what is kept: it feeds no more before tls_read() said -EAGAIN.
+void *tls_input(struct tls *tls, size_t size);
+void tls_feed(struct tls *tls, size_t length);
 void tls_feed_end(struct tls *tls); // the connection brings nothing more
 
 // Goes on with the handshake. 0: through; -EAGAIN: send what tls_output() has,
@@ -55,10 +56,11 @@ ssize_t tls_read(struct tls *tls, void *buffer, size_t size);
 int tls_write(struct tls *tls, const void *bytes, size_t length);
 void tls_shutdown(struct tls *tls); // adds the end of the session to the output
 
-// Ciphertext for the peer. After a failed handshake it may hold the alert that
-// tells the peer why.
+// Ciphertext for the peer: all that waits, where it stays until there is
+// something to be taken again. After a failed handshake it may hold the alert
+// that tells the peer why.
 size_t tls_output_length(const struct tls *tls);
-size_t tls_output(struct tls *tls, void *buffer, size_t size);
+const void *tls_output(struct tls *tls, size_t *length);
 
 // Valid once the handshake is through.
 const uint8_t *tls_peer_key(const struct tls *tls); // fingerprint

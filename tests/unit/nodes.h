@@ -37,4 +37,15 @@ static inline void node_free(struct node *node)
 	keys_free(node->keys);
 }
 
+static inline void node_feed(struct tls *tls, const void *bytes, size_t length)
+{
+	void *room = tls_input(tls, length);
+
+	if (!room && length > 0)
+		abort();
+	if (length > 0)
+		memcpy(room, bytes, length);
+	tls_feed(tls, length);
+}
+
 #endif

@@ -84,11 +84,10 @@ static void put(struct peer *p, const void *bytes, size_t length)
 
 static void put_output(struct peer *p)
 {
-	uint8_t buffer[65536];
 	size_t length;
+	const void *bytes = tls_output(p->tls, &length);
 
-	while ((length = tls_output(p->tls, buffer, sizeof(buffer))) > 0)
-		put(p, buffer, length);
+	put(p, bytes, length);
 }
 
 static bool get(struct peer *p, size_t chunk)
@@ -100,7 +99,7 @@ static bool get(struct peer *p, size_t chunk)
 		tls_feed_end(p->tls);
 		return false;
 	}
-	tls_feed(p->tls, buffer, (size_t)length);
+	node_feed(p->tls, buffer, (size_t)length);
 	return true;
 }
 
