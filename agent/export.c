@@ -55,6 +55,14 @@ static const struct device_kind {
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
+int export_probe(enum export_kind kind, struct error *reason)
+{
+	for (unsigned i = 0; i < KINDS; i++)
+		if (kinds[i].kind == kind)
+			return kinds[i].probe(reason);
+	return 0;
+}
+
 // -- devices of a volume --
 
 int export_in_use(const char *id, struct error *reason)

@@ -55,6 +55,9 @@ const char *export_why(const struct export *export); // why it is of this kind
 // before it is open: then opened() is not called any more.
 void export_close(struct export *export, enum export_end end, void (*closed)(void *user), void *user);
 
+// Whether devices of a kind can be made here, else why not. Blocks.
+int export_probe(enum export_kind kind, struct error *reason);
+
 // -- about devices of a volume, whichever process made them; each blocks --
 
 // -EBUSY with the reason when one is open or mounted.

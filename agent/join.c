@@ -5,6 +5,7 @@
 //
 // The configuration comes last: it is what makes the pair exist, so a node that
 // fails in between has no pair and tries again with another token.
+#include "export.h"
 #include "join_impl.h"
 #include "pair.h"
 #include "pair_files.h"
@@ -167,6 +168,21 @@ void join_commit(struct join *join)
 
 // -- the beginning --
 
+// A pair whose volumes cannot be used as they are asked for is not made.
+static int check_exports(struct join *join)
+{
+	struct error why;
+	int result = 0;
+
+	for (unsigned i = 0; !result && i < join->config.volume_count; i++) {
+		const struct config_volume *volume = &join->config.volumes[i];
+
+		if (export_probe(volume->export, &why) < 0)
+			result = fail(&join->reason, ENODEV, "export %s: %s", volume->name, why.text);
+	}
+	return result;
+}
+
 static void prepare_work(struct job *job)
 {
 	struct join *join = of_job(job);
@@ -181,6 +197,8 @@ static void prepare_work(struct job *job)
 	}
 	join->result = pair_check_volumes(&join->agent->paths, name, join->config.volumes, join->config.volume_count,
 	                                  bytes, false, &join->reason);
+	if (!join->result)
+		join->result = check_exports(join);
 	if (join->result < 0)
 		return;
 	state->pair = id_random(daemon_random, NULL);
