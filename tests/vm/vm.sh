@@ -77,7 +77,7 @@ order_write() {
 	local stage=$work/initramfs file name
 
 	mkdir -p "$stage/stead"
-	(cd "$top" && cp --parents tests/vm/{lib.sh,guest} tests/e2e/lib.sh "${script#"$top/"}" "$stage/stead")
+	(cd "$top" && cp --parents tests/vm/{lib.sh,guest} tests/e2e/{lib,transactions}.sh "${script#"$top/"}" "$stage/stead")
 	for file in "${programs[@]}"; do
 		mkdir -p "$stage/stead/build/${file%/*}"
 		cp "$build/$file" "$stage/stead/build/$file" || return 1
