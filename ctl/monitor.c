@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // check: one pair by the convention of monitoring plugins
+#include "common/reason.h"
 #include "found.h"
-#include "view.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -62,7 +62,7 @@ static void __attribute__((format(printf, 2, 3))) add(struct line *line, const c
 static void tell(struct line *line, json_t *pair)
 {
 	json_t *point = json_object_get(pair, "recovery_point"), *sync = json_object_get(pair, "sync");
-	const char *reason = text_of(pair, "reason"), *meaning = view_meaning(reason);
+	const char *reason = text_of(pair, "reason"), *meaning = reason_meaning(reason);
 	char lag[CELL_MAX], rpo[CELL_MAX], age[CELL_MAX], done[CELL_MAX], total[CELL_MAX];
 
 	add(line, "%s: %s%s%s", text_of(pair, "pair"), text_of(pair, "role"), *text_of(pair, "role") ? " " : "",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "view.h"
+#include "common/reason.h"
 #include "ctl.h"
 
 #include <stdarg.h>
@@ -21,51 +22,20 @@ enum tone {
 struct word {
 	const char *word;
 	enum tone tone;
-	const char *meaning;
 };
 
-// docs/operations.md says what to do about each.
 static const struct word states[] = {
-        {"waiting", TONE_CAREFUL, NULL},  {"full-sync", TONE_CAREFUL, NULL}, {"resync", TONE_CAREFUL, NULL},
-        {"replicating", TONE_GOOD, NULL}, {"paused", TONE_CAREFUL, NULL},    {"diverged", TONE_BAD, NULL},
-        {"split-brain", TONE_BAD, NULL},  {"refused", TONE_BAD, NULL},       {"demoted", TONE_BAD, NULL},
-        {"ok", TONE_GOOD, NULL},          {"at-risk", TONE_CAREFUL, NULL},   {"breached", TONE_BAD, NULL},
+        {"waiting", TONE_CAREFUL}, {"full-sync", TONE_CAREFUL}, {"resync", TONE_CAREFUL},  {"replicating", TONE_GOOD},
+        {"paused", TONE_CAREFUL},  {"diverged", TONE_BAD},      {"split-brain", TONE_BAD}, {"refused", TONE_BAD},
+        {"demoted", TONE_BAD},     {"ok", TONE_GOOD},           {"at-risk", TONE_CAREFUL}, {"breached", TONE_BAD},
 };
 
-static const struct word reasons[] = {
-        {"link-down", TONE_CAREFUL, "the peer cannot be reached"},
-        {"link-slow", TONE_CAREFUL, "what there is to send waits for the link"},
-        {"standby-slow", TONE_CAREFUL, "what was sent waits for the standby"},
-        {"journal-full", TONE_BAD, "more has changed than the standby's journal can hold"},
-        {"standby-disk-full", TONE_BAD, "the disk under the standby's journal is full"},
-        {"spill-full", TONE_CAREFUL, "capture memory and spill file were full, an epoch was widened"},
-        {"peer-refused", TONE_BAD, "the peer refuses this node; its log says why"},
-        {"standby-failed", TONE_BAD, "the standby cannot use its disks; its log says why"},
-        {"paused", TONE_CAREFUL, "by stead pause"},
-        {"opening", TONE_CAREFUL, "the node reads its state and its journal"},
-        {"standby-error", TONE_BAD, "the standby could not store an epoch; its log says why"},
-        {"peer-rolled-back", TONE_BAD, "the standby holds an epoch that its primary never cut"},
-        {"promoted-over", TONE_BAD, "the peer was promoted"},
-        {"daemon-down", TONE_BAD, "the daemon that has the pair does not run"},
-        {"not-loaded", TONE_BAD, "configured, but no daemon runs it; see its log"},
-        {"config-invalid", TONE_BAD, "the configuration is wrong; see stead config check"},
-};
-
-static const struct word *find_word(const struct word *words, size_t count, const char *word)
+static enum tone tone_of(const char *word)
 {
-	for (size_t i = 0; i < count; i++)
-		if (!strcmp(words[i].word, word))
-			return &words[i];
-	return NULL;
-}
-
-#define FIND(words, word) find_word(words, sizeof(words) / sizeof((words)[0]), word)
-
-const char *view_meaning(const char *reason)
-{
-	const struct word *known = FIND(reasons, reason);
-
-	return known ? known->meaning : NULL;
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		if (!strcmp(states[i].word, word))
+			return states[i].tone;
+	return TONE_PLAIN;
 }
 
 bool view_colours(void)
@@ -84,8 +54,7 @@ static const char *text_of(json_t *object, const char *key, const char *otherwis
 static void put_word(FILE *out, const char *word, int width, bool colour)
 {
 	static const char *const codes[] = {"", "\033[32m", "\033[33m", "\033[1;31m"};
-	const struct word *known = FIND(states, word);
-	enum tone tone = colour && known ? known->tone : TONE_PLAIN;
+	enum tone tone = colour ? tone_of(word) : TONE_PLAIN;
 
 	fprintf(out, "%s%-*s%s", codes[tone], width, word, tone ? "\033[0m" : "");
 }
@@ -117,11 +86,11 @@ static void put_progress(FILE *out, json_t *pair)
 // A daemon that refuses gives a sentence for a reason: wrapped at words.
 static void put_reason(FILE *out, const char *reason, int indent)
 {
-	const struct word *known = FIND(reasons, reason);
+	const char *meaning = reason_meaning(reason);
 	int column = indent;
 
-	if (known) {
-		fprintf(out, "%s: %s\n", reason, known->meaning);
+	if (meaning) {
+		fprintf(out, "%s: %s\n", reason, meaning);
 		return;
 	}
 	while (*reason) {

@@ -8,9 +8,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-// What a reason code means, in a few words; NULL: it is none.
-const char *view_meaning(const char *reason);
-
 // Whether standard output takes colours.
 bool view_colours(void);
 
