@@ -233,7 +233,7 @@ static const struct daemon_program program = {
                 "\n"
                 "  --root DIR      configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
                 "                  sockets in DIR/run/stead (default /)\n"
-                "  --metrics ADDR  HOST:PORT of the metrics, by HTTP, or off (default\n"
+                "  --metrics ADDR  HOST:PORT of web page and metrics, or off (default\n"
                 "                  127.0.0.1:7421)\n"
                 "  --help          this text\n"
                 "  --version       the version\n"

@@ -222,8 +222,8 @@ int daemon_main(int argc, char **argv, const struct daemon_program *program, str
 		if (!result)
 			result = program->set_up(user, &daemon, options.listen, &err);
 		if (!result)
-			result = exporter_new(daemon.loop, options.metrics, program->status, user, &daemon.exporter,
-			                      &err);
+			result = exporter_new(daemon.loop, program->name, options.metrics, program->status, user,
+			                      &daemon.exporter, &err);
 		if (!result)
 			result = run(&daemon, &err);
 	}

@@ -196,6 +196,35 @@ uint16_t net_local_port(int fd)
 	return port_of((struct sockaddr *)&address);
 }
 
+static bool ipv6_is_loopback(const struct in6_addr *address)
+{
+	return IN6_IS_ADDR_LOOPBACK(address) ||
+	       (IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] == IN_LOOPBACKNET);
+}
+
+bool net_local_is_loopback(int fd)
+{
+	struct sockaddr_storage address = {0};
+	socklen_t length = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+		return false;
+	if (address.ss_family == AF_INET6)
+		return ipv6_is_loopback(&((struct sockaddr_in6 *)&address)->sin6_addr);
+	return address.ss_family == AF_INET &&
+	       ntohl(((struct sockaddr_in *)&address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+bool net_host_is_loopback(const char *host)
+{
+	struct in6_addr v6;
+	struct in_addr v4;
+
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	return inet_pton(AF_INET6, host, &v6) == 1 && ipv6_is_loopback(&v6);
+}
+
 int net_resolve(const struct net_address *address, struct net_candidate *candidates, unsigned max, unsigned *count,
                 struct error *err)
 {

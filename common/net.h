@@ -5,6 +5,7 @@
 
 #include "error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -29,6 +30,8 @@ void net_format(const struct net_address *address, char text[NET_ADDRESS_MAX]);
 // -errno with the reason. Resolving a name may block.
 int net_listen(const struct net_address *address, struct error *err);
 uint16_t net_local_port(int fd); // 0: none
+bool net_local_is_loopback(int fd); // reached from this machine only
+bool net_host_is_loopback(const char *host); // a numeric address, without brackets
 
 // Addresses to connect to, in the order to try; *count at most max. Blocks.
 // 0 or -errno with the reason.

@@ -224,7 +224,7 @@ static const struct daemon_program program = {
                 "  --root DIR      configuration in DIR/etc/stead, state in DIR/var/lib/stead,\n"
                 "                  sockets in DIR/run/stead (default /)\n"
                 "  --listen ADDR   HOST:PORT or [IPV6]:PORT to listen on (default [::]:7420)\n"
-                "  --metrics ADDR  HOST:PORT of the metrics, by HTTP, or off (default\n"
+                "  --metrics ADDR  HOST:PORT of web page and metrics, or off (default\n"
                 "                  127.0.0.1:7422)\n"
                 "  --help          this text\n"
                 "  --version       the version\n"
