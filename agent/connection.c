@@ -222,6 +222,7 @@ static struct connection *make(struct connection_host *host, int fd)
 	connection->host = host;
 	connection->fd = fd;
 	connection->receive.done = received;
+	connection->flush.run = connection_flush;
 	connection->send.done = connection_sent;
 	connection->send_message.msg_iov = connection->iov;
 	connection->replies_end = &connection->replies;

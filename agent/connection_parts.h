@@ -67,8 +67,9 @@ struct connection {
 
 	// The iov grows behind what is being sent: the kernel took its own copy,
 	// and the number of bytes sent tells how much of it that was.
-	struct op send;
-	bool sending;
+	struct task flush;
+	struct op send; // of what the socket had no room for
+	bool sending; // one of the two is under way
 	struct msghdr send_message;
 	struct iovec iov[2 * SLOTS];
 	struct slot *replies, **replies_end;
@@ -92,6 +93,7 @@ void connection_advance(struct connection *connection);
 
 // Answers with the slot's header and reply_length bytes of its data.
 void connection_reply(struct slot *slot);
+void connection_flush(struct task *task);
 void connection_sent(struct op *op, int result, unsigned flags);
 void connection_give_replies(struct connection *connection);
 

@@ -5,11 +5,18 @@
 #include <errno.h>
 #include <string.h>
 
+// Sends at the end of the turn, with all replies that are there then.
 static void start_send(struct connection *connection)
+{
+	loop_post(connection->host->loop, &connection->flush);
+	connection->sending = true;
+}
+
+// The client is slow to take them: the ring waits for it.
+static void send_rest(struct connection *connection)
 {
 	struct io_uring_sqe *sqe = loop_sqe(connection->host->loop, &connection->send);
 
-	// Submitted at the end of the turn, with all replies that are there then.
 	io_uring_prep_sendmsg(sqe, connection->fd, &connection->send_message, MSG_NOSIGNAL | MSG_WAITALL);
 	connection->sending = true;
 }
@@ -76,11 +83,8 @@ static void take_off(struct connection *connection, size_t bytes)
 	connection->send_message.msg_iovlen = count - first;
 }
 
-void connection_sent(struct op *op, int result, unsigned flags)
+static void sent(struct connection *connection, int result)
 {
-	struct connection *connection = (struct connection *)((char *)op - offsetof(struct connection, send));
-
-	(void)flags;
 	connection->sending = false;
 	if (result >= 0)
 		take_off(connection, (size_t)result);
@@ -90,8 +94,24 @@ void connection_sent(struct op *op, int result, unsigned flags)
 	if (connection->state == CONNECTION_GONE)
 		connection_give_replies(connection);
 	else if (connection->replies)
-		start_send(connection);
+		send_rest(connection);
 	if (connection->stalled)
 		connection_advance(connection);
 	connection_settle(connection);
+}
+
+void connection_sent(struct op *op, int result, unsigned flags)
+{
+	(void)flags;
+	sent((struct connection *)((char *)op - offsetof(struct connection, send)), result);
+}
+
+// Straight to the socket, which mostly has room: by way of the ring it would
+// take a turn of the loop more until requests are listened for again.
+void connection_flush(struct task *task)
+{
+	struct connection *connection = (struct connection *)((char *)task - offsetof(struct connection, flush));
+	ssize_t result = sendmsg(connection->fd, &connection->send_message, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	sent(connection, result < 0 ? -errno : (int)result);
 }
