@@ -21,14 +21,25 @@ static void blend(double *value, double measured)
 	*value = *value > 0 ? *value + (measured - *value) / 4 : measured;
 }
 
-void cadence_init(struct cadence *cadence, uint64_t rpo)
+void cadence_init(struct cadence *cadence, uint64_t rpo, uint64_t limit)
 {
-	*cadence = (struct cadence){.rpo = rpo, .ratio = 1};
+	*cadence = (struct cadence){.rpo = rpo, .limit = limit, .ratio = 1};
+}
+
+// A limit that begins now counts before anything was shipped under it.
+static double limited(const struct cadence *cadence, double rate)
+{
+	return cadence->limit && (double)cadence->limit < rate ? (double)cadence->limit : rate;
+}
+
+double cadence_rate(const struct cadence *cadence)
+{
+	return limited(cadence, cadence->rate);
 }
 
 static double rate_of(const struct cadence *cadence)
 {
-	return cadence->rate > 0 ? cadence->rate : RATE_UNKNOWN;
+	return limited(cadence, cadence->rate > 0 ? cadence->rate : RATE_UNKNOWN);
 }
 
 void cadence_shipped(struct cadence *cadence, uint64_t content, uint64_t wire, uint64_t took)

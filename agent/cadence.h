@@ -10,6 +10,7 @@
 
 struct cadence {
 	uint64_t rpo; // ns
+	uint64_t limit; // bytes a second that the wire may carry; 0: no limit
 	double rate; // wire bytes a second while an epoch is shipped; 0: not known yet
 	double ratio; // wire bytes for a byte of content
 	double fixed; // ns that an epoch takes beside its bytes
@@ -28,7 +29,10 @@ struct cadence_load {
 	bool busy; // an epoch is on its way
 };
 
-void cadence_init(struct cadence *cadence, uint64_t rpo);
+void cadence_init(struct cadence *cadence, uint64_t rpo, uint64_t limit);
+
+// Wire bytes a second, as far as is known; 0: not.
+double cadence_rate(const struct cadence *cadence);
 
 // An epoch was shipped: content and wire bytes, and how long it took from its
 // cut, or from the end of the one before, until it was durable, ns.

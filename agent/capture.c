@@ -123,7 +123,7 @@ static void early_done(struct capture *capture, int error)
 	if (error) {
 		early_drop(early->extent);
 		if (error != -ECANCELED)
-			epoch_widen(source, "read-error", "a block could not be read before it was overwritten");
+			epoch_widen(source, TROUBLE_READ_ERROR, "a block could not be read before it was overwritten");
 	} else {
 		early_filled(early->extent);
 	}
@@ -234,7 +234,7 @@ bool capture_gate(struct source *source, struct request *request)
 		count = epoch_run(source, request->volume, block, count);
 		capture = capture_early(source, request->volume, block, count);
 		if (!capture) {
-			epoch_widen(source, "spill-full", "no room for content that is about to be overwritten");
+			epoch_widen(source, TROUBLE_SPILL_FULL, "no room for content that is about to be overwritten");
 			return false;
 		}
 		block += count;

@@ -13,6 +13,7 @@
 //   uplink.c     the connection with the standby
 //   greeting.c   what the two nodes are to each other
 //   handover.c   changes that are held back: before the first, and at the end
+//   outlook.c    what is to be expected, and what it waits for
 #ifndef STEAD_ENGINE_H
 #define STEAD_ENGINE_H
 
@@ -190,13 +191,10 @@ struct source {
 	uint64_t cut_at; // clock_now() of the last cut
 	uint64_t changed_at_cut; // changed.total then
 	uint64_t measured, measured_at; // wire bytes and clock_now() when the last epoch became durable
-	const char *trouble; // reason code of the last epoch given up; NULL: none
-	unsigned late,
-	        late_there; // percent of the last seconds: the oldest write was late; and all that is cut was sent
+	enum trouble trouble; // why the last epoch was given up
 
 	// shipper.c
 	struct position cursor;
-	uint64_t data_end; // block of the cursor's volume: no hole up to there
 	struct parcel_list parcels; // not yet wholly handed to the channel, in order of the walk
 	struct parcel_list comparing; // waiting for DIFFER, in order
 	struct parcel_list every, idle; // all in use, also those that the channel still has; kept for reuse
@@ -228,12 +226,16 @@ struct source {
 	struct note_list notes; // small messages that a channel still has
 	uint64_t durable, applied; // of the standby; 0: not known
 	int64_t recovery_point;
+	unsigned peer_held; // percent of its last second in which the standby could take nothing
 	enum source_state verdict; // REFUSED, DIVERGED, SPLIT_BRAIN, DEMOTED; else REPLICATING
 	bool split;
 	bool adopting; // the next atomic epoch makes the standby follow our generation
 	uint64_t peer_bytes;
 	int64_t peer_since, peer_born;
 	bool ever_ready;
+
+	// outlook.c
+	unsigned late, late_there; // percent of the last seconds: the oldest write was late; and that by the standby
 };
 
 // source.c
@@ -282,7 +284,7 @@ bool capture_gate(struct source *source, struct request *request);
 // epoch.c
 void epoch_consider(struct source *source); // cuts if it is time, or sets the timer
 void epoch_captured(struct source *source); // all of it was handed to the channel
-void epoch_widen(struct source *source, const char *code, const char *why);
+void epoch_widen(struct source *source, enum trouble trouble, const char *why);
 void epoch_durable(struct source *source, uint64_t number);
 void epoch_rejected(struct source *source, uint64_t number, enum reject_cause cause);
 void epoch_disconnected(struct source *source);
@@ -330,9 +332,16 @@ void greeting_welcome(struct source *source, const struct frame *frame); // its 
 void greeting_beyond(struct source *source, const struct wire_beyond *beyond); // what follows it
 void greeting_refuse(struct source *source, enum source_state verdict, const char *why); // no replication
 
+// outlook.c
+void outlook_tick(struct source *source); // once a second
+uint64_t outlook_lag(struct source *source); // the most to expect at this rate, ns, or OUTLOOK_NEVER
+enum trouble outlook_trouble(struct source *source);
+int64_t outlook_eta(const struct source *source, const struct source_status *status);
+
 // source.c
 uint64_t source_behind(const struct source *source); // bytes
 int64_t source_oldest(const struct source *source); // wall clock of the first write that is behind; 0: none
 uint64_t source_lag(struct source *source); // ns
+bool source_walks_changes(const struct source *source); // the journal could not hold them: in place
 
 #endif

@@ -96,7 +96,7 @@ int epoch_init(struct source *source)
 	source->merge_timer.fire = merge_more;
 	source->cut_timer.fire = cut_due;
 	source->retry_delay = RETRY_MIN;
-	cadence_init(&source->cadence, source->config.rpo);
+	cadence_init(&source->cadence, source->config.rpo, source->config.bandwidth);
 	// A process that died has left at most one open and three frozen.
 	if (!set) {
 		set = next_to_merge(source);
@@ -203,9 +203,9 @@ static void rejoin(struct source *source, struct change_set *set)
 }
 
 // Not before a while, and a longer one each time.
-static void back_off(struct source *source, const char *code)
+static void back_off(struct source *source, enum trouble trouble)
 {
-	source->trouble = code;
+	source->trouble = trouble;
 	source->not_before = clock_now(source->clock) + source->retry_delay;
 	source->retry_delay = source->retry_delay * 2 < RETRY_MAX ? source->retry_delay * 2 : RETRY_MAX;
 }
@@ -229,7 +229,7 @@ static void give_up_capture(struct source *source)
 	capture_cancel_all(source);
 }
 
-void epoch_widen(struct source *source, const char *code, const char *why)
+void epoch_widen(struct source *source, enum trouble trouble, const char *why)
 {
 	uint64_t number = source->capturing.number;
 	struct wire_epoch abort = {.epoch = number, .wall = clock_wall(source->clock)};
@@ -239,8 +239,8 @@ void epoch_widen(struct source *source, const char *code, const char *why)
 		return;
 	if (source->capturing.begun && uplink_ready(source))
 		uplink_send(source, FRAME_ABORT, body, wire_put_epoch(body, &abort));
-	if (code)
-		back_off(source, code);
+	if (trouble)
+		back_off(source, trouble);
 	give_up_capture(source);
 	source_tell(source, SOURCE_WIDENED, number, why);
 	merge(source);
@@ -333,7 +333,7 @@ void epoch_durable(struct source *source, uint64_t number)
 	}
 	source->settled = number;
 	source->retry_delay = RETRY_MIN;
-	source->trouble = NULL;
+	source->trouble = TROUBLE_NONE;
 	if (source->rejected && !source->sent_count) {
 		source->rejected = false;
 		source->base = source->settled;
@@ -345,13 +345,13 @@ void epoch_durable(struct source *source, uint64_t number)
 
 void epoch_rejected(struct source *source, uint64_t number, enum reject_cause cause)
 {
-	static const char *const codes[] = {
-	        [REJECT_ERROR] = "standby-error",
-	        [REJECT_DISK_FULL] = "standby-disk-full",
-	        [REJECT_TOO_LARGE] = "journal-full",
+	static const enum trouble troubles[] = {
+	        [REJECT_ERROR] = TROUBLE_STANDBY_ERROR,
+	        [REJECT_DISK_FULL] = TROUBLE_STANDBY_DISK_FULL,
+	        [REJECT_TOO_LARGE] = TROUBLE_JOURNAL_FULL,
 	};
 
-	back_off(source, codes[cause]);
+	back_off(source, troubles[cause]);
 	give_up_capture(source);
 	while (source->sent_count && source->sent[source->sent_count - 1].number >= number) {
 		rejoin(source, source->sent[source->sent_count - 1].set);

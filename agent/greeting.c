@@ -282,7 +282,7 @@ static void split_brain(struct source *source, const struct wire_welcome *welcom
 static void follow_up(struct source *source, const struct wire_welcome *welcome, enum verdict verdict)
 {
 	source->verdict = SOURCE_STATE_REPLICATING;
-	source->trouble = NULL;
+	source->trouble = TROUBLE_NONE;
 	source->not_before = 0;
 	source->stuck = false;
 	settle(source, welcome, verdict);

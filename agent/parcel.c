@@ -195,7 +195,7 @@ static void piece_read(struct capture *capture, int error)
 		return;
 	}
 	if (error) {
-		epoch_widen(source, "read-error", "a changed block could not be read");
+		epoch_widen(source, TROUBLE_READ_ERROR, "a changed block could not be read");
 		return;
 	}
 	parcel_step(parcel);

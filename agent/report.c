@@ -93,9 +93,8 @@ void report_source(const struct source_report *report, struct clock *clock, stru
 		report_recovery(source, clock_wall(clock), status);
 	if (!replaced(source) && status->promotable != 0) // else all of it would be lost, and that is no time
 		status->lag = known(source->lag, true);
-	status->rpo_state = rpo_watch_update(watch, clock_now(clock), status->promotable != 0,
-	                                     source->connected && source->state != SOURCE_STATE_PAUSED, status->lag,
-	                                     report->config->rpo);
+	status->rpo_state = rpo_watch_update(watch, clock_now(clock), status->promotable != 0, status->lag,
+	                                     source->outlook, report->config->rpo);
 	if (replaced(source))
 		status->rpo_state = RPO_UNKNOWN;
 	status->breach_total = watch->total;

@@ -11,8 +11,6 @@
 #include <string.h>
 
 #define TICK (NSEC_PER_SEC / 2)
-#define ETA_MAX 1e8 // seconds: more than three years is never
-#define LATE 50 // percent; three seconds of it
 
 size_t source_map_bytes(unsigned volume_count, const uint64_t *volume_bytes)
 {
@@ -84,19 +82,6 @@ static void tick_walked(struct source *source)
 	meter_tick(&source->walked);
 }
 
-// Where what is late is held up: here, as long as something is not handed to
-// the link; else on the standby, which does not answer.
-static void tick_late(struct source *source)
-{
-	bool late = source->plan == PLAN_CHANGES && source_lag(source) > source->config.rpo / 2;
-	bool ships = uplink_ready(source) && !source->paused;
-	bool here = source->capturing.number || source->parcel_count;
-
-	source->late = !ships ? 0 : (source->late * 3 + (late ? 100 : 0)) / 4;
-	source->late_there =
-	        !ships ? 0 : (source->late_there * 3 + (late && !here && source->sent_count ? 100 : 0)) / 4;
-}
-
 static void tick(struct timer *timer)
 {
 	struct source *source = container_of(timer, struct source, tick);
@@ -106,7 +91,7 @@ static void tick(struct timer *timer)
 	source->half = !source->half;
 	if (source->half)
 		return;
-	tick_late(source);
+	outlook_tick(source);
 	meter_tick(&source->changed);
 	meter_tick(&source->shipped);
 	tick_walked(source);
@@ -320,7 +305,7 @@ void source_pause(struct source *source, bool pause)
 		return;
 	source->paused = pause;
 	if (pause)
-		epoch_widen(source, NULL, "replication was paused");
+		epoch_widen(source, TROUBLE_NONE, "replication was paused");
 	else
 		epoch_consider(source);
 	oversize_retry(source);
@@ -330,6 +315,7 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 {
 	source->config.rpo = rpo;
 	source->cadence.rpo = rpo;
+	source->cadence.limit = bandwidth;
 	source->config.bandwidth = bandwidth;
 	source->tokens = 0;
 	oversize_retry(source);
@@ -385,7 +371,7 @@ static bool inconsistent(const struct source *source)
 	return source->plan == PLAN_FULL_SYNC || source->plan == PLAN_WALK || source->plan == PLAN_COMPLETE;
 }
 
-static bool walks_changes(const struct source *source)
+bool source_walks_changes(const struct source *source)
 {
 	return source->plan == PLAN_WALK || (source->plan == PLAN_COMPLETE && source->map.partial);
 }
@@ -399,59 +385,8 @@ static enum source_state state_of(const struct source *source)
 	if (source->paused)
 		return SOURCE_STATE_PAUSED;
 	if (inconsistent(source))
-		return walks_changes(source) ? SOURCE_STATE_RESYNC : SOURCE_STATE_FULL_SYNC;
+		return source_walks_changes(source) ? SOURCE_STATE_RESYNC : SOURCE_STATE_FULL_SYNC;
 	return source->plan == PLAN_COMPARE || source->adopting ? SOURCE_STATE_RESYNC : SOURCE_STATE_REPLICATING;
-}
-
-// Too late to look on for some seconds.
-static bool at_risk(struct source *source)
-{
-	return source->plan == PLAN_CHANGES && source_lag(source) > source->config.rpo / 4 * 3;
-}
-
-static const char *reason_of(struct source *source)
-{
-	if (source->verdict == SOURCE_STATE_REFUSED)
-		return "peer-refused";
-	if (source->verdict != SOURCE_STATE_REPLICATING)
-		return NULL;
-	if (source->paused)
-		return "paused";
-	if (!uplink_ready(source))
-		return "link-down";
-	if (source->stuck || walks_changes(source))
-		return "journal-full";
-	if (source->trouble || !source_lag(source) || (source->late < LATE && !at_risk(source)))
-		return source->trouble;
-	return source->late_there > source->late / 2 ? "standby-slow" : "link-slow";
-}
-
-static int64_t eta_of(const struct source *source, const struct source_status *status)
-{
-	double ratio = source->cadence.ratio; // of wire to content
-	double rate = source->cadence.rate, spare;
-
-	if (source->stuck)
-		return -1;
-	// A sync passes holes, and what the standby has already, at no cost: its
-	// own pace says more than the wire.
-	if (status->syncing && status->connected && !source->paused)
-		return source->walked.rate && status->sync_done < status->sync_total
-		               ? (int64_t)((double)(status->sync_total - status->sync_done) /
-		                           (double)source->walked.rate * 1e9)
-		               : -1;
-
-	if (!status->bytes_behind && !status->lag)
-		return 0;
-	if (!status->connected || source->paused)
-		return -1;
-	// What the wire can do, not what it happens to be asked for.
-	if (rate < (double)status->ship_rate)
-		rate = (double)status->ship_rate;
-	spare = rate - (double)status->change_rate * ratio;
-	if (spare * ETA_MAX <= (double)status->bytes_behind * ratio)
-		return -1;
-	return (int64_t)((double)status->bytes_behind * ratio / spare * 1e9);
 }
 
 // A sync of everything looks through the volumes; that of the differences
@@ -475,7 +410,7 @@ void source_status(struct source *source, struct source_status *status)
 {
 	*status = (struct source_status){
 	        .state = state_of(source),
-	        .reason = reason_of(source),
+	        .reason = trouble_name(outlook_trouble(source)),
 	        .connected = uplink_ready(source),
 	        .serving = source->serving && !source->handover,
 	        .fenced = source->fenced,
@@ -491,6 +426,7 @@ void source_status(struct source *source, struct source_status *status)
 	        .durable = source->durable,
 	        .applied = source->applied,
 	        .lag = source_lag(source),
+	        .outlook = outlook_lag(source),
 	        .change_rate = source->changed.rate,
 	        .ship_rate = source->shipped.rate,
 	        .wire_bytes = source->shipped.total,
@@ -503,5 +439,5 @@ void source_status(struct source *source, struct source_status *status)
 		status->bytes_behind += status->volume_dirty[i];
 	}
 	report_sync(source, status);
-	status->eta = eta_of(source, status);
+	status->eta = outlook_eta(source, status);
 }

@@ -139,6 +139,7 @@ struct source_status {
 	char peer[80];
 	uint64_t open, durable, applied; // epochs; durable, applied: 0 when not known
 	uint64_t lag; // ns
+	uint64_t outlook; // what the lag will come to at this rate, ns; OUTLOOK_NEVER (wire.h): it will not end
 	uint64_t bytes_behind;
 	uint64_t change_rate, ship_rate; // bytes a second
 	uint64_t wire_bytes; // since source_new()

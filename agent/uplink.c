@@ -74,6 +74,7 @@ static void end_session(struct source *source, const char *why)
 	source->session = SESSION_IDLE;
 	source->channel = NULL;
 	source->applied = 0;
+	source->peer_held = 0;
 	handover_lost(source);
 	source_tell(source, SOURCE_DISCONNECTED, 0, why);
 	epoch_disconnected(source);
@@ -141,6 +142,7 @@ static void got_reject(struct source *source, const struct wire_reject *reject)
 static void got_heartbeat(struct source *source, const struct wire_heartbeat *heartbeat)
 {
 	source->applied = heartbeat->applied;
+	source->peer_held = heartbeat->held;
 }
 
 // A session that is ready. False: not understood.
@@ -305,11 +307,14 @@ void uplink_free(struct source *source)
 static void send_heartbeat(struct source *source)
 {
 	uint64_t lag = source_lag(source);
+	enum trouble trouble = outlook_trouble(source);
 	struct wire_heartbeat heartbeat = {
 	        .wall = clock_wall(source->clock),
 	        .cut = source->map.cut,
 	        .lag = lag,
 	        .clean = lag == 0 && source->durable == source->map.cut,
+	        .trouble = trouble <= TROUBLE_WIRE_MAX ? trouble : TROUBLE_NONE,
+	        .outlook = outlook_lag(source),
 	};
 	uint8_t body[WIRE_BODY_MAX];
 

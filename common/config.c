@@ -38,6 +38,7 @@ const char *hook_name(enum hook_event event)
 	        [HOOK_SPLIT_BRAIN] = "split-brain",
 	        [HOOK_DIVERGED] = "diverged",
 	        [HOOK_PEER_REFUSED] = "peer-refused",
+	        [HOOK_RPO_AT_RISK] = "rpo-at-risk",
 	        [HOOK_RPO_BREACHED] = "rpo-breached",
 	        [HOOK_RPO_RECOVERED] = "rpo-recovered",
 	        [HOOK_SYNC_STARTED] = "sync-started",

@@ -102,35 +102,49 @@ void event_happened(struct hooks *hooks, enum hook_event event, const struct pai
 	run(hooks, status->config->hooks[HOOK_ANY], event, status, text);
 }
 
-static void log_rpo(const struct pair_status *status, bool breached)
+static void log_rpo(const struct pair_status *status, enum hook_event event)
 {
 	const char *reason = status->reason ? status->reason : status->promotable == 1 ? "none" : "not-promotable";
+	enum log_level level = event == HOOK_RPO_BREACHED ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING;
 	double rpo = (double)status->config->rpo / 1e9, total = (double)status->breach_total / 1e9;
 
-	if (!breached)
-		log_event(LOG_LEVEL_INFO, "rpo-recovered", "pair=%s rpo_seconds=%.3f breach_seconds_total=%.1f",
+	if (event == HOOK_RPO_RECOVERED)
+		log_event(LOG_LEVEL_INFO, hook_name(event), "pair=%s rpo_seconds=%.3f breach_seconds_total=%.1f",
 		          status->config->name, rpo, total);
 	else if (status->lag >= 0)
-		log_event(LOG_LEVEL_ERROR, "rpo-breached", "pair=%s lag_seconds=%.3f rpo_seconds=%.3f reason=%s",
+		log_event(level, hook_name(event), "pair=%s lag_seconds=%.3f rpo_seconds=%.3f reason=%s",
 		          status->config->name, (double)status->lag / 1e9, rpo, reason);
 	else
-		log_event(LOG_LEVEL_ERROR, "rpo-breached", "pair=%s rpo_seconds=%.3f reason=%s", status->config->name,
-		          rpo, reason);
+		log_event(level, hook_name(event), "pair=%s rpo_seconds=%.3f reason=%s", status->config->name, rpo,
+		          reason);
 }
 
 void event_watch(struct event_watch *watch, struct hooks *hooks, const struct pair_status *status, uint64_t now)
 {
-	bool breached = status->rpo_state == RPO_BREACHED;
+	static const enum hook_event events[] = {
+	        [RPO_OK] = HOOK_RPO_RECOVERED,
+	        [RPO_AT_RISK] = HOOK_RPO_AT_RISK,
+	        [RPO_BREACHED] = HOOK_RPO_BREACHED,
+	};
+	enum rpo_state rpo = status->rpo_state;
+	bool still_at_risk = rpo == RPO_AT_RISK && watch->at_risk;
 
 	if (!watch->begun)
 		watch->begun = now;
 	if (status->connected || now - watch->begun >= EVENTS_SETTLE_NSEC)
 		watch->settled = true;
-	if (!watch->settled || status->rpo_state == RPO_UNKNOWN || breached == watch->breached)
+	if (!watch->settled || rpo == RPO_UNKNOWN)
 		return;
-	watch->breached = breached;
-	log_rpo(status, breached);
-	event_happened(hooks, breached ? HOOK_RPO_BREACHED : HOOK_RPO_RECOVERED, status, NULL);
+	watch->at_risk = rpo == RPO_AT_RISK;
+	// A risk that is over at the next look is none; and a breach ends when it
+	// is not one any more, whatever follows.
+	if (rpo == RPO_AT_RISK && (!still_at_risk || watch->told == RPO_BREACHED))
+		rpo = watch->told == RPO_BREACHED ? RPO_OK : watch->told;
+	if (rpo == watch->told)
+		return;
+	watch->told = rpo;
+	log_rpo(status, events[rpo]);
+	event_happened(hooks, events[rpo], status, NULL);
 }
 
 void event_connected(struct event_watch *watch, struct hooks *hooks, bool connected, const struct pair_status *status,

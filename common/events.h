@@ -14,14 +14,17 @@ void event_happened(struct hooks *hooks, enum hook_event event, const struct pai
 // What was told last; one a pair, zeroed before the first use.
 struct event_watch {
 	uint64_t begun; // clock_now(); 0: not yet
-	bool connected, settled, breached;
+	bool connected, settled;
+	enum rpo_state told;
+	bool at_risk; // when it was looked at last
 };
 
 #define EVENTS_SETTLE_NSEC (5 * NSEC_PER_SEC)
 
 // Once each RPO_WATCH_NSEC while the pair runs: tells, also in the log, when
-// the RPO begins and ceases to be breached. After a start, what is not known
-// before the peer was heard is given a few seconds.
+// the RPO comes to be at risk, for longer than one look at it, when it begins
+// to be breached, and when that is over. After a start, what is not known before
+// the peer was heard is given a few seconds.
 void event_watch(struct event_watch *watch, struct hooks *hooks, const struct pair_status *status, uint64_t now);
 
 // A connection that never was does not end.

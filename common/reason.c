@@ -13,6 +13,8 @@ static const struct {
         {"journal-full", "more has changed than the standby's journal can hold"},
         {"standby-disk-full", "the disk under the standby's journal is full"},
         {"spill-full", "capture memory and spill file were full, an epoch was widened"},
+        {"read-error", "a changed block could not be read, an epoch was given up; see the log"},
+        {"no-memory", "an epoch was given up for want of memory"},
         {"peer-refused", "the peer refuses this node; its log says why"},
         {"standby-failed", "the standby cannot use its disks; its log says why"},
         {"paused", "by stead pause"},

@@ -21,7 +21,7 @@ void rpo_watch_sample(struct rpo_watch *watch, int64_t lag)
 	watch->lags.sum += (uint64_t)lag;
 }
 
-enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_protected, bool ships, int64_t lag,
+enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_protected, int64_t lag, uint64_t outlook,
                                 uint64_t rpo)
 {
 	bool breached = !is_protected || (lag >= 0 && (uint64_t)lag > rpo);
@@ -32,7 +32,7 @@ enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_p
 	watch->breached = breached;
 	if (breached)
 		return RPO_BREACHED;
-	return lag >= 0 && (uint64_t)lag > (ships ? rpo - rpo / 4 : rpo / 2) ? RPO_AT_RISK : RPO_OK;
+	return lag > 0 && outlook > rpo ? RPO_AT_RISK : RPO_OK;
 }
 
 void status_init(struct pair_status *status, const struct pair_config *config, enum role role)

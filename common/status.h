@@ -41,15 +41,15 @@ void rpo_watch_sample(struct rpo_watch *watch, int64_t lag);
 
 enum rpo_state {
 	RPO_OK,
-	RPO_AT_RISK, // lag over three quarters of it, or over half of it and nothing is shipped
+	RPO_AT_RISK, // will be breached at this rate
 	RPO_BREACHED, // lag over it, or nothing to recover to
 	RPO_UNKNOWN,
 };
 
 // lag UNKNOWN with protected: what cannot be known does not count as a breach.
-// ships: the lag may go down again by itself. Call it with every status, and
-// at least as often as RPO_WATCH_NSEC.
-enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_protected, bool ships, int64_t lag,
+// outlook: ns, what the lag will come to. Call it with every status, and at
+// least as often as RPO_WATCH_NSEC.
+enum rpo_state rpo_watch_update(struct rpo_watch *watch, uint64_t now, bool is_protected, int64_t lag, uint64_t outlook,
                                 uint64_t rpo);
 
 struct status_volume {

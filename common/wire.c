@@ -37,6 +37,26 @@ const char *frame_type_name(unsigned type)
 	return type_known(type) ? type_names[type] : "unknown frame";
 }
 
+const char *trouble_name(enum trouble trouble)
+{
+	static const char *const names[] = {
+	        [TROUBLE_NONE] = NULL,
+	        [TROUBLE_PAUSED] = "paused",
+	        [TROUBLE_LINK_SLOW] = "link-slow",
+	        [TROUBLE_STANDBY_SLOW] = "standby-slow",
+	        [TROUBLE_SPILL_FULL] = "spill-full",
+	        [TROUBLE_JOURNAL_FULL] = "journal-full",
+	        [TROUBLE_STANDBY_DISK_FULL] = "standby-disk-full",
+	        [TROUBLE_STANDBY_ERROR] = "standby-error",
+	        [TROUBLE_READ_ERROR] = "read-error",
+	        [TROUBLE_NO_MEMORY] = "no-memory",
+	        [TROUBLE_LINK_DOWN] = "link-down",
+	        [TROUBLE_PEER_REFUSED] = "peer-refused",
+	};
+
+	return names[trouble];
+}
+
 // The part of the header before the checksum seeds the hash of the payload.
 static uint64_t checksum(const uint8_t *bytes, size_t payload_length)
 {
@@ -291,7 +311,10 @@ size_t wire_put_heartbeat(uint8_t *body, const struct wire_heartbeat *heartbeat)
 	write_u64(&writer, heartbeat->applied);
 	write_u64(&writer, heartbeat->lag);
 	write_u8(&writer, heartbeat->clean);
-	write_zeroes(&writer, 7);
+	write_u8(&writer, (uint8_t)heartbeat->trouble);
+	write_u8(&writer, (uint8_t)heartbeat->held);
+	write_zeroes(&writer, 5);
+	write_u64(&writer, heartbeat->outlook);
 	return writer_length(&writer);
 }
 
@@ -304,7 +327,12 @@ int wire_get_heartbeat(const struct frame *frame, struct wire_heartbeat *heartbe
 	heartbeat->applied = read_u63(&reader);
 	heartbeat->lag = read_u63(&reader);
 	heartbeat->clean = read_bool(&reader);
-	read_zeroes(&reader, 7);
+	heartbeat->trouble = read_u8(&reader);
+	reader_demand(&reader, heartbeat->trouble <= TROUBLE_WIRE_MAX);
+	heartbeat->held = read_u8(&reader);
+	reader_demand(&reader, heartbeat->held <= 100);
+	read_zeroes(&reader, 5);
+	heartbeat->outlook = read_u63(&reader);
 	return verdict(&reader);
 }
 

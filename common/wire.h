@@ -10,7 +10,7 @@
 //   A → R  END 7
 //   A → R  BEGIN 8 ...      before the answer to 7
 //   R → A  DURABLE 7        journalled and flushed
-//   both   HEARTBEAT        every second
+//   both   HEARTBEAT        A every half second, R every second
 //   R → A  BEYOND           after WELCOME, what a former primary holds beyond
 //   A → R  TAKEOVER 8       planned switchover: be the primary after epoch 8
 //
@@ -217,12 +217,38 @@ struct wire_decline { // of TAKEOVER, SWITCHOVER: nothing was changed
 	char reason[REASON_MAX + 1];
 };
 
+// Why a pair that replicates is not in step. The last two are known to the
+// primary alone and do not travel.
+enum trouble {
+	TROUBLE_NONE = 0,
+	TROUBLE_PAUSED = 1,
+	TROUBLE_LINK_SLOW = 2,
+	TROUBLE_STANDBY_SLOW = 3,
+	TROUBLE_SPILL_FULL = 4,
+	TROUBLE_JOURNAL_FULL = 5,
+	TROUBLE_STANDBY_DISK_FULL = 6,
+	TROUBLE_STANDBY_ERROR = 7,
+	TROUBLE_READ_ERROR = 8,
+	TROUBLE_NO_MEMORY = 9,
+	TROUBLE_LINK_DOWN,
+	TROUBLE_PEER_REFUSED,
+};
+#define TROUBLE_WIRE_MAX TROUBLE_NO_MEMORY
+
+// Design's reason code; NULL: none.
+const char *trouble_name(enum trouble trouble);
+
+#define OUTLOOK_NEVER (UINT64_MAX >> 1) // nothing ends the lag
+
 struct wire_heartbeat {
 	int64_t wall; // sender's clock, ns
 	uint64_t cut; // primary: last cut; standby: last durable epoch
 	uint64_t applied; // standby only
 	uint64_t lag; // primary only, ns
 	bool clean; // primary: nothing acknowledged is newer than epoch cut
+	enum trouble trouble; // primary only
+	unsigned held; // standby only: percent of the time since its last one in which it could take nothing
+	uint64_t outlook; // primary only: the lag to expect at this rate, ns
 };
 
 const char *frame_type_name(unsigned type);

@@ -127,8 +127,9 @@ const struct command command_status = {
                 "              the lag; with --json one line each\n"
                 "  --root DIR  the node below DIR (default /)\n"
                 "\n"
-                "LAG is what a disaster now would lose. RPO is ok, at-risk (lag over three\n"
-                "quarters of it) or breached. POINT is the age of the newest recovery point.\n",
+                "LAG is what a disaster now would lose. RPO is ok, at-risk (will be\n"
+                "breached at this rate) or breached. POINT is the age of the newest recovery\n"
+                "point.\n",
         .options = status_options,
         .most = 1,
         .option = status_option,

@@ -38,6 +38,8 @@ static int take_heartbeat(struct sink *sink, const struct frame *frame, struct e
 		return malformed(frame, err);
 	sink->primary_cut = heartbeat.cut;
 	sink->primary_lag = heartbeat.lag;
+	sink->primary_outlook = heartbeat.outlook;
+	sink->session.trouble = heartbeat.trouble;
 	sink->skew = heartbeat.wall - clock_wall(sink->clock);
 	if (sink->session.takes_epochs && heartbeat.clean && heartbeat.cut == journal_durable(sink->journal) &&
 	    id_equal(&sink->session.hello.lineage.generation, &sink->lineage.generation))

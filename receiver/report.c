@@ -20,6 +20,11 @@ int64_t sink_recovery_age(const struct sink_status *sink, int64_t wall)
 	return age > 0 ? age : 0;
 }
 
+static bool hears(const struct sink_status *sink, uint64_t now)
+{
+	return sink->connected && (now <= sink->heard || now - sink->heard <= REPORT_SILENCE_MAX);
+}
+
 // What a disaster of the primary now would lose, estimated: ns or UNKNOWN.
 // While heartbeats come the primary's own word is the best there is. Once they
 // stay away it may have written ever since, so all of the silence is added.
@@ -34,7 +39,7 @@ static int64_t sink_lag(const struct sink_status *sink, uint64_t now, int64_t wa
 		return sink_recovery_age(sink, wall);
 	silence = now > sink->heard ? now - sink->heard : 0;
 	lag = sink->primary_lag;
-	if ((!sink->connected || silence > REPORT_SILENCE_MAX) && __builtin_add_overflow(lag, silence, &lag))
+	if (!hears(sink, now) && __builtin_add_overflow(lag, silence, &lag))
 		return UNKNOWN;
 	return known(lag);
 }
@@ -66,6 +71,8 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 			status->reason = "link-down";
 		else if (sink->too_large || (sink->syncing && sink->state.partial))
 			status->reason = "journal-full";
+		else
+			status->reason = trouble_name(sink->primary_trouble);
 	}
 }
 
@@ -88,8 +95,8 @@ void report_sink(const struct pair_config *config, const struct sink_status *sin
 		status->ship_rate = known(sink->receive_rate);
 		status->wire_bytes = known(sink->received_bytes);
 	}
-	status->rpo_state =
-	        rpo_watch_update(watch, now, status->promotable == 1, sink->connected, status->lag, config->rpo);
+	status->rpo_state = rpo_watch_update(watch, now, status->promotable == 1, status->lag,
+	                                     hears(sink, now) ? sink->primary_outlook : OUTLOOK_NEVER, config->rpo);
 	status->breach_total = watch->total;
 	status->lags = watch->lags;
 	if (sink->connected && status->lag == 0 && !sink->syncing)

@@ -185,6 +185,7 @@ static void stash(struct sink *sink, const struct frame *frame)
 	memcpy(session->stash, frame->bytes, length);
 	session->stash_length = length;
 	session->held = true;
+	session->held_at = clock_now(sink->clock);
 	channel_hold(session->channel, true);
 }
 
@@ -244,11 +245,23 @@ static void unstash(struct sink *sink)
 	free(bytes);
 	session->held = false;
 	sink->heard = clock_now(sink->clock);
+	session->held_for += sink->heard - session->held_at;
 	sink->again = true;
 	channel_hold(session->channel, false);
 }
 
 // The handshake.
+
+// Percent of the time since it was asked last.
+static unsigned share_held(struct sink *sink)
+{
+	struct session *session = &sink->session;
+	uint64_t now = clock_now(sink->clock), held = session->held_for + (session->held ? now - session->held_at : 0);
+
+	session->held_for = 0;
+	session->held_at = now;
+	return held < HEARTBEAT_PERIOD ? (unsigned)(held * 100 / HEARTBEAT_PERIOD) : 100;
+}
 
 static void send_heartbeat(struct sink *sink)
 {
@@ -256,6 +269,7 @@ static void send_heartbeat(struct sink *sink)
 	        .wall = clock_wall(sink->clock),
 	        .cut = journal_durable(sink->journal),
 	        .applied = journal_applied_epoch(sink->journal),
+	        .held = share_held(sink),
 	};
 	uint8_t body[WIRE_BODY_MAX];
 

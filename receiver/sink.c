@@ -403,6 +403,8 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	status->durable = standby ? journal_durable(sink->journal) : sink->state.promoted_epoch;
 	status->applied = standby ? journal_applied_epoch(sink->journal) : sink->state.promoted_epoch;
 	status->primary_lag = sink->primary_lag;
+	status->primary_outlook = sink->primary_outlook;
+	status->primary_trouble = sink->session.trouble;
 	status->primary_cut = sink->primary_cut;
 	status->heard = sink->heard;
 	status->recovery_point = sink->consistent ? sink->recovery_point : 0;

@@ -61,6 +61,8 @@ struct sink_status {
 	char peer[80];
 	uint64_t durable, applied; // epochs
 	uint64_t primary_lag; // ns, as last heard
+	uint64_t primary_outlook; // what it will come to at this rate, ns, or OUTLOOK_NEVER (wire.h), as last heard
+	enum trouble primary_trouble; // of this connection
 	uint64_t primary_cut; // epoch, as last heard
 	uint64_t heard; // clock_now() of the last frame from the peer; 0: never
 	int64_t recovery_point; // wall clock of the primary at the newest point, ns; 0: none

@@ -42,6 +42,9 @@ struct session {
 	bool takeover; // was asked for, and not answered
 	bool too_large; // the last epoch was, for the journal
 	bool held;
+	uint64_t held_at; // clock_now(): since then, or the last heartbeat
+	uint64_t held_for; // ns, since the last heartbeat
+	enum trouble trouble; // of the primary
 	bool in_frame; // the channel is in a call to us
 	uint8_t *stash; // a frame that has to wait; NULL: none
 	size_t stash_length;
@@ -109,7 +112,7 @@ struct sink {
 	struct error failed_text;
 	int64_t recovery_point;
 	uint64_t heard; // clock_now()
-	uint64_t primary_lag, primary_cut;
+	uint64_t primary_lag, primary_cut, primary_outlook;
 	int64_t skew;
 	uint64_t received_bytes, counted_bytes, receive_rate;
 

@@ -189,7 +189,7 @@ static struct run *begin(void (*load)(struct run *run, unsigned ms), unsigned rp
 	run->warm = 10;
 	run->random = 1;
 	run->lags = calloc(SECONDS_MAX * 1000, sizeof(*run->lags));
-	cadence_init(&run->cadence, run->rpo);
+	cadence_init(&run->cadence, run->rpo, 0);
 	return run;
 }
 

@@ -229,6 +229,9 @@ static void a_breach_is_told_once_at_each_end(void **state)
 	        {2, RPO_OK, true},        {3, RPO_AT_RISK, true}, {4, RPO_BREACHED, false}, {5, RPO_BREACHED, false},
 	        {6, RPO_UNKNOWN, false},  {7, RPO_OK, true},      {8, RPO_OK, true},        {9, RPO_BREACHED, true},
 	};
+	static const enum rpo_state risks[] = {RPO_AT_RISK,  RPO_OK,      RPO_AT_RISK, RPO_AT_RISK,
+	                                       RPO_AT_RISK,  RPO_OK,      RPO_AT_RISK, RPO_AT_RISK,
+	                                       RPO_BREACHED, RPO_AT_RISK, RPO_AT_RISK, RPO_OK};
 	struct event_watch watch = {0};
 	char body[200];
 
@@ -244,6 +247,19 @@ static void a_breach_is_told_once_at_each_end(void **state)
 	}
 	assert_int_equal(loop_run(loop), 0);
 	assert_string_equal(what_it_wrote(), "rpo-breached\nrpo-recovered\nrpo-breached\n");
+
+	// a risk is told when it lasts, and its end, and after a breach only when it is there still
+	(void)unlink(out);
+	watch = (struct event_watch){0};
+	for (size_t i = 0; i < sizeof(risks) / sizeof(risks[0]); i++) {
+		struct pair_status status = status_of(risks[i], 0);
+
+		status.connected = true;
+		event_watch(&watch, hooks, &status, (i + 1) * RPO_WATCH_NSEC);
+	}
+	assert_int_equal(loop_run(loop), 0);
+	assert_string_equal(what_it_wrote(), "rpo-at-risk\nrpo-recovered\nrpo-at-risk\nrpo-breached\nrpo-recovered\n"
+	                                     "rpo-at-risk\nrpo-recovered\n");
 
 	// nobody is heard for long after a start
 	(void)unlink(out);

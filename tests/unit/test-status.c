@@ -367,17 +367,26 @@ static void breaches_add_up(void **state)
 	struct source_status source = {.state = SOURCE_STATE_REPLICATING, .connected = true, .durable = 1, .eta = -1};
 	json_t *json;
 	static const struct {
-		int64_t lag_ms;
+		int64_t lag_ms, outlook_ms;
 		const char *state;
 		double total;
-	} steps[] = {{0, "ok", 0},          {3750, "ok", 0},       {3751, "at-risk", 0},  {5000, "at-risk", 0},
-	             {5001, "breached", 0}, {6000, "breached", 1}, {9000, "breached", 2}, {100, "ok", 3},
-	             {5100, "breached", 3}, {0, "ok", 4},          {0, "ok", 4}};
+	} steps[] = {{0, 0, "ok", 0},
+	             {3750, 5000, "ok", 0},
+	             {3750, 5001, "at-risk", 0},
+	             {5000, 5000, "ok", 0},
+	             {5001, 5001, "breached", 0},
+	             {6000, 9000, "breached", 1},
+	             {9000, 0, "breached", 2},
+	             {100, 200, "ok", 3},
+	             {5100, 5100, "breached", 3},
+	             {0, 9000, "ok", 4},
+	             {0, 0, "ok", 4}};
 
 	(void)state;
 	watch = (struct rpo_watch){0};
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		source.lag = (uint64_t)steps[i].lag_ms * NSEC_PER_MSEC;
+		source.outlook = (uint64_t)steps[i].outlook_ms * NSEC_PER_MSEC;
 		json = primary(&source);
 		expect_text(json, "rpo_state", steps[i].state);
 		expect_number(json, "breach_seconds_total", steps[i].total);
@@ -407,32 +416,6 @@ static void lags_are_counted_by_size(void **state)
 		                 : i == 1 || i == 3 || i == LAG_BOUNDS - 1 ? 1
 		                                                           : 0);
 	expect_number(histogram, "sum_seconds", 8001.2);
-	json_decref(json);
-}
-
-// Nothing is shipped: the lag cannot but grow.
-static void risk_is_told_earlier_while_nothing_is_shipped(void **state)
-{
-	struct source_status source = {
-	        .state = SOURCE_STATE_REPLICATING, .durable = 1, .eta = -1, .lag = 2500 * NSEC_PER_MSEC};
-	json_t *json;
-
-	(void)state;
-	watch = (struct rpo_watch){0};
-	json = primary(&source);
-	expect_text(json, "rpo_state", "ok");
-	json_decref(json);
-	source.lag++;
-	json = primary(&source);
-	expect_text(json, "rpo_state", "at-risk");
-	json_decref(json);
-	source.connected = true;
-	json = primary(&source);
-	expect_text(json, "rpo_state", "ok");
-	json_decref(json);
-	source.state = SOURCE_STATE_PAUSED;
-	json = primary(&source);
-	expect_text(json, "rpo_state", "at-risk");
 	json_decref(json);
 }
 
@@ -536,6 +519,84 @@ static void silence_is_added_to_the_lag(void **state)
 	json_decref(json);
 }
 
+// Until nothing is heard any more: then the lag cannot but grow.
+static void risk_is_what_the_primary_expects(void **state)
+{
+	struct sink_status sink = sink_in_step();
+	json_t *json;
+
+	(void)state;
+	watch = (struct rpo_watch){0};
+	sink.primary_outlook = 5 * NSEC_PER_SEC;
+	json = standby(&sink);
+	expect_text(json, "rpo_state", "ok");
+	json_decref(json);
+	sink.primary_outlook++;
+	json = standby(&sink);
+	expect_text(json, "rpo_state", "at-risk");
+	json_decref(json);
+	sink.primary_outlook = 0;
+	now_value += REPORT_SILENCE_MAX + 1;
+	json = standby(&sink);
+	expect_text(json, "rpo_state", "at-risk");
+	json_decref(json);
+	sink.heard = now_value;
+	sink.connected = false;
+	json = standby(&sink);
+	expect_text(json, "rpo_state", "at-risk");
+	json_decref(json);
+}
+
+static void standby_says_what_the_primary_waits_for(void **state)
+{
+	static const char *const reasons[] = {NULL,         "paused",       "link-slow",         "standby-slow",
+	                                      "spill-full", "journal-full", "standby-disk-full", "standby-error",
+	                                      "read-error", "no-memory"};
+	struct sink_status sink = sink_in_step();
+	json_t *json;
+
+	(void)state;
+	watch = (struct rpo_watch){0};
+	for (sink.primary_trouble = 0; sink.primary_trouble <= TROUBLE_WIRE_MAX; sink.primary_trouble++) {
+		json = standby(&sink);
+		expect_text(json, "reason", reasons[sink.primary_trouble]);
+		json_decref(json);
+	}
+	sink.connected = false;
+	sink.primary_trouble = TROUBLE_LINK_SLOW;
+	json = standby(&sink);
+	expect_text(json, "reason", "link-down");
+	json_decref(json);
+}
+
+// What the standby says of time it says by the primary's clock.
+static void clocks_may_differ_by_an_hour(void **state)
+{
+	static const int64_t skews[] = {3600 * SEC, -3600 * SEC};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct sink_status sink = sink_in_step();
+		json_t *json, *point;
+
+		watch = (struct rpo_watch){0};
+		sink.skew = skews[i];
+		sink.recovery_point = START + skews[i] - 2 * SEC;
+		json = standby(&sink);
+		expect_number(json, "lag_seconds", 0.3);
+		expect_text(json, "rpo_state", "ok");
+		point = json_object_get(json, "recovery_point");
+		expect_number(point, "age_seconds", 2);
+		expect_text(point, "time", i ? "2026-01-31T10:59:58.000Z" : "2026-01-31T12:59:58.000Z");
+		json_decref(json);
+		sink.connected = false;
+		sink.heard = now_value - 4 * NSEC_PER_SEC;
+		json = standby(&sink);
+		expect_number(json, "lag_seconds", 4.3);
+		json_decref(json);
+	}
+}
+
 static void standby_that_cannot_be_used(void **state)
 {
 	struct sink_status sink = {.opened = false};
@@ -618,7 +679,9 @@ int main(void)
 	        cmocka_unit_test_setup(replaced_primary_claims_nothing, prepare),
 	        cmocka_unit_test_setup(breaches_add_up, prepare),
 	        cmocka_unit_test_setup(lags_are_counted_by_size, prepare),
-	        cmocka_unit_test_setup(risk_is_told_earlier_while_nothing_is_shipped, prepare),
+	        cmocka_unit_test_setup(risk_is_what_the_primary_expects, prepare),
+	        cmocka_unit_test_setup(standby_says_what_the_primary_waits_for, prepare),
+	        cmocka_unit_test_setup(clocks_may_differ_by_an_hour, prepare),
 	        cmocka_unit_test_setup(standby_in_step, prepare),
 	        cmocka_unit_test_setup(silence_is_added_to_the_lag, prepare),
 	        cmocka_unit_test_setup(standby_that_cannot_be_used, prepare),

@@ -192,7 +192,8 @@ static void fill_mark(union body *value)
 
 static void fill_heartbeat(union body *value)
 {
-	value->heartbeat = (struct wire_heartbeat){1700000000000000000, 12, 11, 400000000, true};
+	value->heartbeat = (struct wire_heartbeat){1700000000000000000,  12,  11,        400000000, true,
+	                                           TROUBLE_STANDBY_SLOW, 100, 2500000000};
 }
 
 static void fill_beyond(union body *value)
@@ -441,7 +442,10 @@ static const struct defect defects[] = {
         DEFECT(HEARTBEAT, 23, "\x80"),
         DEFECT(HEARTBEAT, 31, "\x80"),
         DEFECT(HEARTBEAT, 32, "\2"),
-        DEFECT(HEARTBEAT, 33, "\1"),
+        DEFECT(HEARTBEAT, 33, "\12"),
+        DEFECT(HEARTBEAT, 34, "\145"),
+        DEFECT(HEARTBEAT, 35, "\1"),
+        DEFECT(HEARTBEAT, 47, "\200"),
         DEFECT(BEYOND, 0, "\x20"),
         DEFECT(BEYOND, 4, "\xfb"), // one more than there may be
         DEFECT(BEYOND, 6, "\2"),
