@@ -92,6 +92,7 @@ umount() {
 }
 
 mount() {
+	[ "$1" != -o ] || shift 2
 	[ -S "$1" ] && [ -d "$2" ] || fail "nothing to mount at $1"
 }
 
