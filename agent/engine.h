@@ -195,6 +195,7 @@ struct source {
 
 	// shipper.c
 	struct position cursor;
+	uint64_t data_end; // block of the cursor's volume: no hole up to there
 	struct parcel_list parcels; // not yet wholly handed to the channel, in order of the walk
 	struct parcel_list comparing; // waiting for DIFFER, in order
 	struct parcel_list every, idle; // all in use, also those that the channel still has; kept for reuse

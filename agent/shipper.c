@@ -60,19 +60,28 @@ static uint64_t zero_run(struct source *source, uint64_t block)
 }
 
 // How many blocks from block on are of one kind, hole or not, where everything
-// is walked.
+// is walked. The disk may have to look through all of the data to find its end,
+// so it is asked once for each run of data; what becomes a hole meanwhile is
+// read as zeroes.
 static bool hole_run(struct source *source, uint64_t block, uint64_t *count)
 {
 	struct volume *volume = &source->volumes[source->cursor.volume];
 	uint64_t begin = block << BLOCK_SHIFT, length = volume->bytes - begin;
-	bool hole = disk_hole(volume->disk, begin, &length);
+	bool hole;
 
+	if (block < source->data_end) {
+		*count = source->data_end - block;
+		return false;
+	}
+	hole = disk_hole(volume->disk, begin, &length);
 	if (begin + length >= volume->bytes)
 		*count = volume->blocks - block;
 	else if (hole)
 		*count = length >> BLOCK_SHIFT;
 	else
 		*count = bytes_to_blocks(length);
+	if (!hole)
+		source->data_end = block + *count;
 	if (!hole || !*count)
 		return false;
 	if (*count > UINT32_MAX)
@@ -140,6 +149,7 @@ static bool fill_parcel(struct source *source)
 	if (step == FILL_END) {
 		source->cursor.volume++;
 		source->cursor.block = 0;
+		source->data_end = 0;
 	}
 	parcel_step(parcel);
 	return step != FILL_WAIT;
@@ -178,6 +188,7 @@ static void begin(struct source *source)
 	uint8_t body[WIRE_BODY_MAX];
 
 	epoch->begun = true;
+	source->data_end = 0;
 	if (epoch->kind == EPOCH_DIRECT)
 		source->durable = 0;
 	uplink_send(source, FRAME_BEGIN, body, wire_put_begin(body, &frame));
