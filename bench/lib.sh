@@ -7,7 +7,7 @@
 #   reference=SIDE                   what the ratios are to
 #   targets=("CASE SIDE METRIC >=|<= NUMBER [OTHER-SIDE]" ...)   what must hold, of the
 #                                    ratio to that side in each run, or of the figure
-#   wants_own_network=1              lo carries nothing but this measurement
+#   wants_own_network=1              two network namespaces, and a wire between them
 #
 # Nodes, waiting and cleaning up are those of the end-to-end tests.
 # shellcheck shell=bash disable=SC2034,SC1091
@@ -58,8 +58,7 @@ options() {
 }
 options "$@"
 
-# A network of its own, where it can be had: the counter of lo then counts only
-# what is measured.
+# A network of its own, where it can be had.
 if [ -n "${wants_own_network:-}" ] && [ -z "${STEAD_BENCH_NETWORK:-}" ]; then
 	for how in "--net" "--map-root-user --net"; do
 		# shellcheck disable=SC2086
@@ -67,14 +66,6 @@ if [ -n "${wants_own_network:-}" ] && [ -z "${STEAD_BENCH_NETWORK:-}" ]; then
 			STEAD_BENCH_NETWORK=own exec unshare $how "$0" "$@"
 	done
 	export STEAD_BENCH_NETWORK=shared
-fi
-if [ "${STEAD_BENCH_NETWORK:-}" = own ]; then
-	ip link set lo up
-	# Servers that leave Nagle's algorithm on (qemu's before 8.1) would wait 40 ms
-	# for a delayed acknowledgement, again and again.
-	for route in 127.0.0.0/8 127.0.0.1; do
-		ip route replace table local local "$route" dev lo proto kernel scope host src 127.0.0.1 quickack 1 || exit 1
-	done
 fi
 
 STEAD_BUILD=$build_dir
@@ -85,6 +76,68 @@ requires jq numfmt
 declare -A servers
 began=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 : >"$work/samples"
+
+# -- the wire between two network namespaces: ours, and that of the far end. It
+# carries nothing but what is measured, and can be made slow. --
+
+far=() near_address=127.0.0.1 far_address=127.0.0.1 link_device=lo
+
+wire_make() {
+	local far_pid
+
+	near_address=10.99.0.1 far_address=10.99.0.2 link_device=wire
+	ip link set lo up
+	unshare --net sleep infinity &
+	far_pid=$!
+	wait_for 10 "the network of the far end" network_differs "$far_pid"
+	far=(nsenter "--net=/proc/$far_pid/ns/net" --)
+	ip link add wire type veth peer name wire netns "$far_pid" || fail "no link between two network namespaces"
+	"${far[@]}" ip link set lo up
+	ip addr add "$near_address/24" dev wire && ip link set wire up || fail "the near end of the link"
+	"${far[@]}" ip addr add "$far_address/24" dev wire && "${far[@]}" ip link set wire up || fail "the far end of the link"
+	# Servers that leave Nagle's algorithm on (qemu's before 8.1) would wait 40 ms
+	# for a delayed acknowledgement, again and again.
+	ip route add "$far_address" dev wire quickack 1 && "${far[@]}" ip route add "$near_address" dev wire quickack 1 ||
+		fail "the routes of the link"
+	wire_rate unlimited
+}
+
+network_differs() {
+	[ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]
+}
+
+# wire_rate unlimited|RATE, as tc knows it: each way
+wire_rate() {
+	local end
+
+	for end in near far; do
+		local -n within=$end
+		"${within[@]}" tc qdisc del dev wire root 2>/dev/null
+		if [ "$1" = unlimited ]; then
+			"${within[@]}" ip link set wire mtu 65535
+		else
+			"${within[@]}" ip link set wire mtu 1500
+			"${within[@]}" tc qdisc add dev wire root tbf rate "$1" burst 256k latency 50ms
+		fi || fail "the rate of the link"
+	done
+}
+near=()
+[ "${STEAD_BENCH_NETWORK:-}" != own ] || wire_make
+
+# Bytes that the wire has carried so far, both directions and all headers.
+wire_bytes() {
+	awk -v name="$link_device:" '$1 == name { printf "%d\n", $2 + (name == "lo:" ? 0 : $10) }' /proc/net/dev
+}
+
+# Which nodes are near and which far: nodes_at NEAR FAR
+nodes_at() {
+	local daemon
+
+	host[$1]=$near_address host[$2]=$far_address
+	for daemon in agent receiver; do
+		inside[$2.$daemon]=${far[*]}
+	done
+}
 
 # How much of the machine others use: percent of all CPUs in the next second.
 busy_percent() {
@@ -145,11 +198,6 @@ cpu_ms() {
 	for pid; do
 		sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null
 	done | awk -v hz="$(getconf CLK_TCK)" '{ used += $12 + $13 + $14 + $15 } END { printf "%d\n", used * 1000 / hz }'
-}
-
-# Bytes that lo has carried so far, both directions and all headers.
-lo_bytes() {
-	awk '$1 == "lo:" { print $2 }' /proc/net/dev
 }
 
 # sample CASE SIDE RUN OBJECT

@@ -22,7 +22,8 @@ qsd_start() {
 	mkfifo "$work/$name.qmp.in" "$work/$name.qmp.out"
 	exec {monitor[$name]}<>"$work/$name.qmp.out"
 	: >"$work/$name.qmp.said"
-	qemu-storage-daemon --chardev "pipe,id=qmp,path=$work/$name.qmp" --monitor chardev=qmp \
+	# shellcheck disable=SC2086
+	${within:-} qemu-storage-daemon --chardev "pipe,id=qmp,path=$work/$name.qmp" --monitor chardev=qmp \
 		--blockdev "driver=file,node-name=volume,filename=$image,cache.direct=on,aio=io_uring" \
 		"$@" >"$work/$name.out" 2>&1 </dev/null &
 	servers[$name]=$!
@@ -45,7 +46,7 @@ qsd_serve() {
 
 # A daemon that an image is copied to, over TLS, at a port or a path: qsd_receive NAME IMAGE WHERE
 qsd_receive() {
-	local at="addr.type=inet,addr.host=127.0.0.1,addr.port=$3"
+	local within="${far[*]}" at="addr.type=inet,addr.host=$far_address,addr.port=$3"
 
 	[[ $3 != /* ]] || at="addr.type=unix,addr.path=$3"
 	qsd_start "$1" "$2" --object "tls-creds-psk,id=tls,endpoint=server,dir=$work/psk" --nbd-server "$at,tls-creds=tls" \
@@ -54,9 +55,9 @@ qsd_receive() {
 
 # The image of another daemon as node "peer"; zeroes go by as such: qsd_connect NAME WHERE
 qsd_connect() {
-	qmp "$1" blockdev-add "$(jq -cn --arg where "$2" '{driver: "nbd", "node-name": "peer", export: "data",
+	qmp "$1" blockdev-add "$(jq -cn --arg where "$2" --arg host "$far_address" '{driver: "nbd", "node-name": "peer", export: "data",
 		"tls-creds": "tls", "detect-zeroes": "on", discard: "unmap", server: (if $where | startswith("/")
-		then {type: "unix", path: $where} else {type: "inet", host: "127.0.0.1", port: $where} end)}')"
+		then {type: "unix", path: $where} else {type: "inet", host: $host, port: $where} end)}')"
 }
 
 # What the monitor says next. It is kept: events are asked for later.

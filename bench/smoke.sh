@@ -3,7 +3,7 @@
 # Every measurement runs to its end, and what it writes is a file of results
 # that has a sensible figure of each side. The figures themselves do not matter.
 . "$(dirname "$0")/../tests/e2e/lib.sh"
-requires jq openssl cmp numfmt
+requires jq openssl cmp numfmt ip tc mkfs.ext4 sqlite3
 
 # results_have MEASUREMENT SIDES METRICS
 results_have() {
@@ -32,7 +32,7 @@ run() {
 run foreground --cases randwrite-4k-qd32
 results_have foreground '["raw", "null", "roofline", "stead-disconnected", "stead-replicating"]' '["iops"]'
 results_have_targets foreground
-run fullsync --cases half-zero
+run fullsync --cases realistic
 results_have fullsync '["stead"]' '["mb_per_second", "wire_mb", "cpu_s_per_gb"]'
 run incremental --cases realistic-5
 results_have incremental '["stead"]' '["ms", "wire_mb"]'

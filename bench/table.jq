@@ -25,6 +25,6 @@ def cell($digits): if . == null then "-" else
 		  "\(.min | rounded(3))..\(.max | rounded(3))", (if .held then "yes" else "NO" end)] | map(right(14)) | join("")))),
 "",
 (if .buildtype != "release" then "not a release build: compare nothing with it" else empty end),
-(if .machine.network == "shared" then "other traffic on lo is in the wire bytes" else empty end),
+(if .machine.network == "shared" then "no network of its own: other traffic on lo is in the wire bytes" else empty end),
 (if .machine.busy_percent > 10 then
 	"others used \(.machine.busy_percent) % of this machine when it began: believe none of it" else empty end)
