@@ -4,6 +4,8 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,6 +24,10 @@ void memory_guard(void)
 	if (guarded)
 		return;
 	guarded = true;
+	// What was freed is kept for the next time: a write that needs memory, for
+	// what it is about to overwrite, finds it in place and waits for no page.
+	(void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	if (flusher_error)
 		log_event(
 		        LOG_LEVEL_WARNING, "io-flusher", "reason=%s advice=%s", strerror(flusher_error),

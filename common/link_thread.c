@@ -15,6 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+
+// What the thread does makes lag when there is no CPU for it, and what the user's
+// loop does makes others wait: it comes second.
+#define NICE 5
 
 #define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
@@ -249,6 +254,9 @@ static void *run(void *argument)
 	struct link_thread *thread = argument;
 	struct error why = {""};
 	int error = far_set_up(thread, &why);
+
+	// Of this thread alone, as priorities are on Linux.
+	(void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE);
 
 	pthread_mutex_lock(&thread->lock);
 	thread->why = why;
