@@ -36,4 +36,12 @@ run fullsync --cases realistic
 results_have fullsync '["stead"]' '["mb_per_second", "wire_mb", "cpu_s_per_gb"]'
 run incremental --cases realistic-5
 results_have incremental '["stead"]' '["ms", "wire_mb"]'
+run hot --cases incompressible --sides stead
+results_have hot '["stead"]' '["wire_percent"]'
+run rates --cases 50-percent
+results_have rates '["stead"]' '["rate"]'
+run promote --cases in-step
+results_have promote '["stead"]' '["write_ms"]'
+run idle
+results_have idle '["stead"]' '["core_percent", "rss_mb"]'
 ! "$top/bench/run" nothing >/dev/null 2>&1 || fail "an unknown measurement is taken"

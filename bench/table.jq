@@ -18,11 +18,11 @@ def cell($digits): if . == null then "-" else
 	($rows[] | . as $row | ("  " + .side | left(22)) +
 		([$shown[] | .digits as $digits | $row[.key] | cell($digits) | right(25)] | join("")))),
 (.metrics as $metrics | .targets // [] | select(length > 0) |
-	"", ("what must hold" | left(76)) + (["wanted", "median", "least..most", ""] | map(right(14)) | join("")),
+	"", ("what must hold" | left(76)) + (["wanted", "median", "least..most", ""] | map(right(18)) | join("")),
 	(.[] | .metric as $metric | ($metrics | map(select(.key == $metric))[0]) as $shown |
 		("  \(.case): \($shown.title) of \(.side)" + (if .other then " / \(.other)" else "" end) | left(76)) +
 		([(if .most then "<= " else ">= " end) + "\(.wanted)", "\(.median | rounded(3))",
-		  "\(.min | rounded(3))..\(.max | rounded(3))", (if .held then "yes" else "NO" end)] | map(right(14)) | join("")))),
+		  "\(.min | rounded(3))..\(.max | rounded(3))", (if .held then "yes" else "NO" end)] | map(right(18)) | join("")))),
 "",
 (if .buildtype != "release" then "not a release build: compare nothing with it" else empty end),
 (if .machine.network == "shared" then "no network of its own: other traffic on lo is in the wire bytes" else empty end),
