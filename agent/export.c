@@ -285,6 +285,11 @@ const char *export_why(const struct export *export)
 	return export->why.text;
 }
 
+bool export_zero_copy(const struct export *export)
+{
+	return export->ublk && ublk_device_zero_copy(export->ublk);
+}
+
 void export_close(struct export *export, enum export_end end, void (*closed)(void *user), void *user)
 {
 	export->closing = true;

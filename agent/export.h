@@ -50,6 +50,7 @@ struct export *export_open(struct loop *loop, const struct export_config *config
 enum export_kind export_kind(const struct export *export);
 const char *export_target(const struct export *export); // path of the device or socket
 const char *export_why(const struct export *export); // why it is of this kind
+bool export_zero_copy(const struct export *export); // no data passes through this process's memory
 
 // Answers what is under way and calls closed(), not from within. May be called
 // before it is open: then opened() is not called any more.

@@ -64,9 +64,9 @@ static void opened(void *user, struct export *export, int error, const struct er
 		export_failed(pair, volume, &err);
 	} else {
 		pair->exported[volume] = true;
-		log_event(LOG_LEVEL_INFO, "exported", "pair=%s volume=%s export=%s device=%s reason=%s", pair->name,
-		          pair->files.config.volumes[volume].name, export_name(export_kind(export)),
-		          export_target(export), export_why(export));
+		log_event(LOG_LEVEL_INFO, "exported", "pair=%s volume=%s export=%s device=%s zero-copy=%s reason=%s",
+		          pair->name, pair->files.config.volumes[volume].name, export_name(export_kind(export)),
+		          export_target(export), export_zero_copy(export) ? "yes" : "no", export_why(export));
 	}
 	if (!pair->exports_opening)
 		pair_answer(pair, 0, NULL);

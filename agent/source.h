@@ -45,6 +45,7 @@ struct request {
 	uint64_t offset; // bytes, any alignment; checked against the volume
 	uint64_t length; // bytes; READ and WRITE at most 32 MiB
 	void *data; // READ and WRITE; any alignment works, 4096 avoids a copy
+	unsigned registered; // instead of data, as in struct disk_io: only what needs no copy
 	void (*done)(struct request *request, int error);
 
 	// for the engine

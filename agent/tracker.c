@@ -55,6 +55,8 @@ static int check(const struct source *source, const struct request *request)
 		return 0;
 	if (request->offset > bytes || request->length > bytes - request->offset)
 		return request->op == REQUEST_WRITE ? -ENOSPC : -EINVAL;
+	if (request->registered && !request_is_aligned(request))
+		return -EINVAL;
 	return is_data(request) && request->length > DATA_BYTES_MAX ? -EINVAL : 0;
 }
 
@@ -77,6 +79,7 @@ static void pass_through(struct request *request)
 	        .offset = request->offset,
 	        .length = request->length,
 	        .data = request->data,
+	        .registered = request->registered,
 	        .done = io_done,
 	};
 	request_submit_io(request);
@@ -256,6 +259,7 @@ static void submit_change(struct request *request)
 	        .offset = request->offset,
 	        .length = request->length,
 	        .data = request->data,
+	        .registered = request->registered,
 	        .done = change_done,
 	};
 	request_submit_io(request);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ublk driver's interface, as of Linux 6.5: Debian 12's headers lack the
-// ioctl-encoded commands, which newer kernels insist on.
+// The ublk driver's interface, as of Linux 6.5 and, for zero copy, 6.16. Debian
+// 12's headers lack the ioctl-encoded commands, which newer kernels insist on.
 #ifndef STEAD_UBLK_ABI_H
 #define STEAD_UBLK_ABI_H
 
@@ -47,14 +47,18 @@ enum ublk_state {
 	UBLK_STATE_QUIESCED, // its server is gone; requests wait
 };
 
+#define UBLK_F_SUPPORT_ZERO_COPY (UINT64_C(1) << 0)
 #define UBLK_F_USER_RECOVERY (UINT64_C(1) << 3)
 #define UBLK_F_USER_RECOVERY_REISSUE (UINT64_C(1) << 4)
 #define UBLK_F_CMD_IOCTL_ENCODE (UINT64_C(1) << 6)
+#define UBLK_F_USER_COPY (UINT64_C(1) << 7)
+#define UBLK_F_AUTO_BUF_REG (UINT64_C(1) << 11)
 
 #define UBLK_ATTR_VOLATILE_CACHE (1u << 2)
 #define UBLK_ATTR_FUA (1u << 3) // counts only together with the former
 #define UBLK_PARAM_TYPE_BASIC (1u << 0)
 #define UBLK_PARAM_TYPE_DISCARD (1u << 1)
+#define UBLK_PARAM_TYPE_DMA_ALIGN (1u << 4)
 
 struct ublk_params {
 	uint32_t len;
@@ -78,12 +82,19 @@ struct ublk_params {
 		uint16_t max_discard_segments;
 		uint16_t reserved0;
 	} discard;
+	uint32_t devt[4]; // the driver's to tell
+	uint32_t zoned[8]; // not ours
+	struct {
+		uint32_t alignment; // of the memory of READ and WRITE, less one
+		uint32_t pad;
+	} dma;
 };
-#define UBLK_PARAMS_BYTES 60 // as the driver counts: without what pads the end
+#define UBLK_PARAMS_BYTES 116 // as the driver counts: without what pads the end
 _Static_assert(offsetof(struct ublk_params, basic) == 8, "the driver's layout");
 _Static_assert(offsetof(struct ublk_params, basic.dev_sectors) == 24, "the driver's layout");
 _Static_assert(offsetof(struct ublk_params, discard) == 40, "the driver's layout");
-_Static_assert(offsetof(struct ublk_params, discard.reserved0) + 2 == UBLK_PARAMS_BYTES, "the driver's layout");
+_Static_assert(offsetof(struct ublk_params, devt) == 60, "the driver's layout");
+_Static_assert(offsetof(struct ublk_params, dma.pad) + 4 == UBLK_PARAMS_BYTES, "the driver's layout");
 
 // One a tag, in memory that the driver shares with us.
 struct ublk_io_desc {
@@ -105,15 +116,24 @@ enum ublk_op {
 #define UBLK_OP_MASK 0xffu
 #define UBLK_IO_F_FUA (1u << 13)
 #define UBLK_IO_F_NOUNMAP (1u << 15)
+#define UBLK_IO_F_NEED_REG_BUF (1u << 17) // the request's memory is in no place of the ring's table
 
 // In the command area of an SQE on /dev/ublkcN.
 struct ublk_io_cmd {
 	uint16_t q_id;
 	uint16_t tag;
 	int32_t result; // COMMIT: bytes or -errno
-	uint64_t addr; // of the tag's buffer
+	uint64_t addr; // of the tag's buffer; 0 with zero copy
 };
 _Static_assert(sizeof(struct ublk_io_cmd) == 16, "the driver's size");
+
+// With zero copy, in the address of that SQE: the place in the table of the
+// ring's buffers that the memory of the tag's next request is put into.
+#define UBLK_BUFFER_FALLBACK (UINT64_C(1) << 16) // where that fails: UBLK_IO_F_NEED_REG_BUF, and no error
+#define UBLK_BUFFER_PLACE_MAX UINT16_MAX
+
+// Where the content of a request is in /dev/ublkcN (queue 0).
+#define UBLK_CONTENT(tag) (UINT64_C(0x80000000) + ((uint64_t)(tag) << 25))
 
 #define UBLK_DEPTH_MAX 4096
 #define UBLK_DESC_BYTES(depth) ((size_t)(depth) * sizeof(struct ublk_io_desc))

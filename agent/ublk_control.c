@@ -154,11 +154,11 @@ int ublk_control_open(struct ublk_control *control, struct error *err)
 {
 	struct io_uring_params params = {.flags = IORING_SETUP_SQE128};
 	struct error reason;
-	uint64_t features = 0;
 	int result;
 
 	if (device_permission(&reason) < 0)
 		return fail(err, EPERM, "ublk: %s", reason.text);
+	control->features = 0;
 	control->fd = open_device(err);
 	if (control->fd < 0)
 		return control->fd;
@@ -168,8 +168,8 @@ int ublk_control_open(struct ublk_control *control, struct error *err)
 		return fail(err, -result, "ublk: io_uring with long entries: %s; needs Linux 6.5 or newer",
 		            strerror(-result));
 	}
-	result = with_buffer(control, UBLK_GET_FEATURES, UINT32_MAX, &features, sizeof(features));
-	if (result == 0 && (features & UBLK_F_USER_RECOVERY_REISSUE))
+	result = with_buffer(control, UBLK_GET_FEATURES, UINT32_MAX, &control->features, sizeof(control->features));
+	if (result == 0 && (control->features & UBLK_F_USER_RECOVERY_REISSUE))
 		return 0;
 	ublk_control_close(control);
 	if (result == -EPERM || result == -EACCES)
@@ -183,11 +183,11 @@ void ublk_control_close(struct ublk_control *control)
 	close(control->fd);
 }
 
-void ublk_parameters(uint64_t bytes, uint32_t sector, uint32_t buffer_bytes, struct ublk_params *out)
+void ublk_parameters(uint64_t bytes, uint32_t sector, uint32_t buffer_bytes, bool zero_copy, struct ublk_params *out)
 {
 	*out = (struct ublk_params){
 	        .len = UBLK_PARAMS_BYTES,
-	        .types = UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD,
+	        .types = UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD | (zero_copy ? UBLK_PARAM_TYPE_DMA_ALIGN : 0),
 	        .basic =
 	                {
 	                        .attrs = UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA,
@@ -205,5 +205,6 @@ void ublk_parameters(uint64_t bytes, uint32_t sector, uint32_t buffer_bytes, str
 	                        .max_write_zeroes_sectors = UINT32_MAX >> 9,
 	                        .max_discard_segments = 1,
 	                },
+	        .dma.alignment = sector - 1,
 	};
 }

@@ -14,14 +14,16 @@
 struct ublk_control {
 	struct io_uring ring;
 	int fd;
+	uint64_t features; // UBLK_F_* that the driver has
 };
 
 // Whether ublk works here, too. 0 or -errno with the reason.
 int ublk_control_open(struct ublk_control *control, struct error *err);
 void ublk_control_close(struct ublk_control *control);
 
-// What is told of a volume, as parameters of its device.
-void ublk_parameters(uint64_t bytes, uint32_t sector, uint32_t buffer_bytes, struct ublk_params *out);
+// What is told of a volume, as parameters of its device. zero_copy: the disk
+// below is given the memory of requests as it comes, so it must suit that.
+void ublk_parameters(uint64_t bytes, uint32_t sector, uint32_t buffer_bytes, bool zero_copy, struct ublk_params *out);
 
 // -- 0 or -errno of the driver --
 

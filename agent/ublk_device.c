@@ -20,6 +20,7 @@
 
 #define DEPTH 128
 #define BUFFER_BYTES ((uint32_t)128 << 10)
+#define ZERO_COPY (UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG | UBLK_F_USER_COPY)
 #define TAKE_UP_SECONDS 30 // for the driver to notice that the former server is gone
 #define TAKE_UP_RETRY_MSEC 20 // it tells nobody
 
@@ -29,6 +30,7 @@ struct ublk_device {
 	struct ublk_dev_info info;
 	bool taken_up; // of a former process
 	char path[32];
+	int first_place; // of buffers, with the loop; negative: none
 	struct ublk_queue *queue;
 	struct job job;
 	int result; // of the job
@@ -60,6 +62,13 @@ static int start_job(struct ublk_device *device, void (*work)(struct job *job), 
 	return job_start(device->loop, &device->job);
 }
 
+static void drop(struct ublk_device *device)
+{
+	if (device->first_place >= 0)
+		loop_buffers_give(device->loop, device->first_place);
+	free(device);
+}
+
 static void finish(struct ublk_device *device)
 {
 	void (*opened)(void *user, int error, const struct error *reason) = device->open ? NULL : device->opened;
@@ -68,7 +77,9 @@ static void finish(struct ublk_device *device)
 	int result = device->result;
 	struct error reason = device->reason;
 
-	free(device);
+	if (device->left) // the driver may still use its places
+		device->first_place = -1;
+	drop(device);
 	if (opened)
 		opened(user, result, &reason);
 	else
@@ -97,12 +108,18 @@ static int wait_for_former(struct ublk_device *device, struct ublk_control *cont
 	return 0;
 }
 
+bool ublk_device_zero_copy(const struct ublk_device *device)
+{
+	return (device->info.flags & ZERO_COPY) == ZERO_COPY;
+}
+
 static int check_taken_up(struct ublk_device *device)
 {
 	const struct ublk_dev_info *info = &device->info;
 
 	if (info->nr_hw_queues == 1 && info->queue_depth && info->queue_depth <= UBLK_DEPTH_MAX &&
-	    info->max_io_buf_bytes && (info->flags & UBLK_F_USER_RECOVERY_REISSUE))
+	    info->max_io_buf_bytes && (info->flags & UBLK_F_USER_RECOVERY_REISSUE) &&
+	    (!(info->flags & ZERO_COPY) || ublk_device_zero_copy(device)))
 		return 0;
 	return fail(&device->reason, EINVAL,
 	            "ublk: take /dev/ublkb%u up: it is of a version of stead that this one does not know; "
@@ -110,23 +127,34 @@ static int check_taken_up(struct ublk_device *device)
 	            info->dev_id);
 }
 
-static int make(struct ublk_device *device, struct ublk_control *control)
+static int add(struct ublk_device *device, struct ublk_control *control, uint64_t more)
 {
-	struct ublk_params params;
-	int result;
-
 	device->info = (struct ublk_dev_info){
 	        .nr_hw_queues = 1,
 	        .queue_depth = DEPTH,
 	        .max_io_buf_bytes = BUFFER_BYTES,
 	        .dev_id = UINT32_MAX,
-	        .flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE | UBLK_F_CMD_IOCTL_ENCODE,
+	        .flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE | UBLK_F_CMD_IOCTL_ENCODE | more,
 	        .ublksrv_flags = tag_of(device->config->id),
 	};
-	result = ublk_add(control, &device->info);
+	return ublk_add(control, &device->info);
+}
+
+static int make(struct ublk_device *device, struct ublk_control *control)
+{
+	bool wanted = device->first_place >= 0 && (control->features & ZERO_COPY) == ZERO_COPY;
+	int result = add(device, control, wanted ? ZERO_COPY : 0);
+	struct ublk_params params;
+
+	// The driver may have each of them, but not all at once.
+	if (wanted && result == 0 && !ublk_device_zero_copy(device))
+		result = ublk_delete(control, device->info.dev_id) < 0 ? -EOPNOTSUPP : -EINVAL;
+	if (wanted && result == -EINVAL)
+		result = add(device, control, 0);
 	if (result < 0)
 		return fail(&device->reason, -result, "ublk: make a device: %s", strerror(-result));
-	ublk_parameters(device->config->size, device->config->sector, device->info.max_io_buf_bytes, &params);
+	ublk_parameters(device->config->size, device->config->sector, device->info.max_io_buf_bytes,
+	                ublk_device_zero_copy(device), &params);
 	result = ublk_set_params(control, device->info.dev_id, &params);
 	if (result == 0)
 		return 0;
@@ -140,6 +168,8 @@ static int open_queue(struct ublk_device *device)
 	struct ublk_queue_config config = {
 	        .depth = device->info.queue_depth,
 	        .buffer_bytes = device->info.max_io_buf_bytes,
+	        .copies = ublk_device_zero_copy(device) ? UBLK_ZERO_COPY : UBLK_DRIVER_COPIES,
+	        .first_place = device->info.queue_depth <= LOOP_BUFFERS ? device->first_place : -1,
 	        .volume = device->config->volume,
 	        .source = device->config->source,
 	};
@@ -248,12 +278,13 @@ struct ublk_device *ublk_device_open(struct loop *loop, const struct export_conf
 		return NULL;
 	}
 	device->loop = loop;
+	device->first_place = loop_buffers_take(loop);
 	device->config = config;
 	device->opened = opened;
 	device->user = user;
 	if (start_job(device, prepare_work, prepare_done) == 0)
 		return device;
-	free(device);
+	drop(device);
 	fail(err, EAGAIN, "ublk: make a device: no thread");
 	return NULL;
 }
@@ -267,7 +298,10 @@ const char *ublk_device_path(const struct ublk_device *device)
 
 static void queue_left(void *user)
 {
-	finish(user);
+	struct ublk_device *device = user;
+
+	device->left = true;
+	finish(device);
 }
 
 static void delete_work(struct job *job)

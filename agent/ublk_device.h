@@ -20,6 +20,7 @@ struct ublk_device *ublk_device_open(struct loop *loop, const struct export_conf
                                      void (*opened)(void *user, int error, const struct error *reason), void *user,
                                      struct error *err);
 const char *ublk_device_path(const struct ublk_device *device);
+bool ublk_device_zero_copy(const struct ublk_device *device);
 
 // Only when it is open.
 void ublk_device_close(struct ublk_device *device, enum export_end end, void (*closed)(void *user), void *user);

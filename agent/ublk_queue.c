@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define PAGE ((size_t)4096)
@@ -16,11 +17,12 @@ struct tag {
 	struct request request;
 	struct ublk_queue *queue;
 	const struct ublk_io_desc *desc;
-	uint8_t *buffer;
+	uint8_t *buffer; // NULL with zero copy
 	uint16_t number;
+	STAILQ_ENTRY(tag) link; // in copied
 };
 
-// One piece of memory: this, the tags, their buffers.
+// One piece of memory: this, the tags, their buffers or the spare one.
 struct ublk_queue {
 	struct loop *loop;
 	struct ublk_queue_config config;
@@ -32,6 +34,12 @@ struct ublk_queue {
 	bool leaving;
 	struct task end;
 	bool ending, over; // end is posted, has run
+
+	// With zero copy: requests whose memory the kernel could not register. They
+	// go through one buffer, the first of them has it.
+	STAILQ_HEAD(, tag) copied;
+	uint8_t *spare;
+
 	void (*ended)(void *user);
 	void *user;
 	struct tag tags[];
@@ -58,6 +66,14 @@ static void settle(struct ublk_queue *queue)
 	loop_post(queue->loop, &queue->end);
 }
 
+// A place that there is not has every request go through the spare buffer.
+static uint64_t place_of(const struct tag *tag)
+{
+	int first = tag->queue->config.first_place;
+
+	return first < 0 ? UBLK_BUFFER_PLACE_MAX : (uint64_t)first + tag->number;
+}
+
 // Gives the driver the tag's last result, with COMMIT_AND_FETCH, and asks for
 // its next request.
 static void ask(struct tag *tag, uint32_t operation, int32_t result)
@@ -67,6 +83,8 @@ static void ask(struct tag *tag, uint32_t operation, int32_t result)
 	const struct ublk_io_cmd command = {.tag = tag->number, .result = result, .addr = (uintptr_t)tag->buffer};
 
 	sqe->opcode = IORING_OP_URING_CMD;
+	if (queue->config.copies == UBLK_ZERO_COPY)
+		sqe->addr = place_of(tag) | UBLK_BUFFER_FALLBACK;
 	sqe->fd = queue->config.fd;
 	sqe->cmd_op = operation;
 	memcpy(sqe->cmd, &command, sizeof(command));
@@ -81,13 +99,71 @@ static void answer(struct tag *tag, int error)
 	ask(tag, UBLK_IO_COMMIT_AND_FETCH_REQ, error < 0 ? error : bytes);
 }
 
+static void copied_done(struct tag *tag, int *error);
+
 static void request_done(struct request *request, int error)
 {
 	struct tag *tag = (struct tag *)((char *)request - offsetof(struct tag, request));
 
 	tag->queue->in_engine--;
+	if (request->data && request->data == tag->queue->spare)
+		copied_done(tag, &error);
 	answer(tag, error);
 	settle(tag->queue);
+}
+
+// -- with zero copy: through the spare buffer --
+
+// Between it and the request's memory, in the direction of the request.
+static int copy(struct tag *tag)
+{
+	struct ublk_queue *queue = tag->queue;
+	size_t length = (size_t)tag->request.length;
+	off_t at = (off_t)UBLK_CONTENT(tag->number);
+	ssize_t got = tag->request.op == REQUEST_WRITE ? pread(queue->config.fd, queue->spare, length, at)
+	                                               : pwrite(queue->config.fd, queue->spare, length, at);
+
+	if (got < 0)
+		return -errno;
+	return (size_t)got == length ? 0 : -EIO;
+}
+
+// Of the first one.
+static void begin_copied(struct ublk_queue *queue)
+{
+	struct tag *tag = STAILQ_FIRST(&queue->copied);
+	int error = tag->request.op == REQUEST_WRITE ? copy(tag) : 0;
+
+	tag->request.data = queue->spare;
+	if (error < 0)
+		request_done(&tag->request, error);
+	else
+		source_submit(queue->config.source, &tag->request);
+}
+
+static void copied_done(struct tag *tag, int *error)
+{
+	struct ublk_queue *queue = tag->queue;
+
+	if (!*error && tag->request.op == REQUEST_READ)
+		*error = copy(tag);
+	STAILQ_REMOVE_HEAD(&queue->copied, link);
+	if (!STAILQ_EMPTY(&queue->copied))
+		begin_copied(queue);
+}
+
+static void begin_uncopied(struct tag *tag)
+{
+	struct ublk_queue *queue = tag->queue;
+
+	if (!(tag->desc->op_flags & UBLK_IO_F_NEED_REG_BUF)) {
+		tag->request.registered = (unsigned)place_of(tag) + 1;
+		source_submit(queue->config.source, &tag->request);
+		return;
+	}
+	STAILQ_INSERT_TAIL(&queue->copied, tag, link);
+	if (STAILQ_FIRST(&queue->copied) == tag)
+		begin_copied(queue);
 }
 
 // False: the driver sent what was never announced to it.
@@ -138,7 +214,10 @@ static void begin(struct tag *tag)
 	if (request->op == REQUEST_FLUSH)
 		request->offset = request->length = 0;
 	queue->in_engine++;
-	source_submit(queue->config.source, request);
+	if (queue->config.copies == UBLK_ZERO_COPY && (request->op == REQUEST_READ || request->op == REQUEST_WRITE))
+		begin_uncopied(tag);
+	else
+		source_submit(queue->config.source, request);
 }
 
 static void fetched(struct op *op, int result, unsigned flags)
@@ -186,7 +265,8 @@ static int map_descs(struct ublk_queue *queue, struct error *err)
 struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_config *config, struct error *err)
 {
 	size_t front = to_pages(sizeof(struct ublk_queue) + config->depth * sizeof(struct tag));
-	size_t bytes = front + config->depth * (size_t)config->buffer_bytes;
+	bool each = config->copies == UBLK_DRIVER_COPIES;
+	size_t bytes = front + (each ? config->depth : 1) * (size_t)config->buffer_bytes;
 	struct ublk_queue *queue =
 	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
@@ -199,6 +279,8 @@ struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_con
 	queue->config = *config;
 	queue->bytes = bytes;
 	queue->end.run = end;
+	queue->spare = each ? NULL : (uint8_t *)queue + front;
+	STAILQ_INIT(&queue->copied);
 	if (map_descs(queue, err) < 0) {
 		ublk_queue_free(queue);
 		return NULL;
@@ -208,7 +290,7 @@ struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_con
 		        .op = {fetched},
 		        .queue = queue,
 		        .desc = queue->descs + i,
-		        .buffer = (uint8_t *)queue + front + i * (size_t)config->buffer_bytes,
+		        .buffer = each ? (uint8_t *)queue + front + i * (size_t)config->buffer_bytes : NULL,
 		        .number = (uint16_t)i,
 		};
 	return queue;

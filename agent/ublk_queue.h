@@ -15,10 +15,17 @@
 
 struct ublk_queue;
 
+enum ublk_copies {
+	UBLK_DRIVER_COPIES, // between the requests and a buffer of each tag
+	UBLK_ZERO_COPY, // the disk below is given the memory of the requests
+};
+
 struct ublk_queue_config {
 	int fd; // of /dev/ublkcN; the queue's from now on
 	unsigned depth;
 	uint32_t buffer_bytes; // longest READ or WRITE
+	enum ublk_copies copies;
+	int first_place; // UBLK_ZERO_COPY: of depth places (loop_buffers_take()); negative: none were to be had
 	unsigned volume;
 	struct source *source;
 };

@@ -36,6 +36,7 @@ struct disk_io {
 	uint64_t offset; // bytes; READ and WRITE: a multiple of disk->align
 	uint64_t length; // bytes; likewise; READ and WRITE at most 32 MiB + 8 KiB
 	void *data; // READ and WRITE: aligned to disk->align
+	unsigned registered; // instead of data, where not 0: the loop's registered buffer of this number less one
 	void (*done)(struct disk_io *io, int error);
 
 	// for the implementation

@@ -68,27 +68,34 @@ static bool add_chunk(struct file_disk *disk)
 	return true;
 }
 
-static void submit_transfer(struct file_op *op)
+// From where it has come to. A registered buffer has offsets, no addresses.
+static void prepare_transfer(struct io_uring_sqe *sqe, int fd, const struct disk_io *io)
 {
-	struct disk_io *io = op->io;
-	struct io_uring_sqe *sqe = loop_sqe(op->disk->loop, &op->op);
-	int fd = op->disk->file.fd;
-	uint8_t *data = (uint8_t *)io->data + io->progress;
+	bool write = io->op == DISK_WRITE;
+	uint64_t offset = io->offset + io->progress;
 	unsigned length = (unsigned)(io->length - io->progress);
 
-	switch (io->op) {
-	case DISK_READ:
-		io_uring_prep_read(sqe, fd, data, length, io->offset + io->progress);
-		break;
-	case DISK_WRITE:
-		io_uring_prep_write(sqe, fd, data, length, io->offset + io->progress);
-		if (io->flags & DISK_FUA)
-			sqe->rw_flags = RWF_DSYNC;
-		break;
-	default:
-		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-		break;
+	if (io->registered) {
+		io_uring_prep_rw(write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED, sqe, fd, NULL, length, offset);
+		sqe->addr = io->progress;
+		sqe->buf_index = (uint16_t)(io->registered - 1);
+	} else {
+		io_uring_prep_rw(write ? IORING_OP_WRITE : IORING_OP_READ, sqe, fd, (uint8_t *)io->data + io->progress,
+		                 length, offset);
 	}
+	if (io->flags & DISK_FUA)
+		sqe->rw_flags = RWF_DSYNC;
+}
+
+static void submit_transfer(struct file_op *op)
+{
+	struct io_uring_sqe *sqe = loop_sqe(op->disk->loop, &op->op);
+	int fd = op->disk->file.fd;
+
+	if (op->io->op == DISK_FLUSH)
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	else
+		prepare_transfer(sqe, fd, op->io);
 }
 
 static void submit_sync(struct file_op *op)

@@ -17,6 +17,7 @@
 #define SQ_ENTRIES 512
 #define CQ_ENTRIES 8192
 #define BATCH 64
+#define BUFFER_GROUPS 128 // as many as the kernel has room for
 
 struct entry {
 	uint64_t key; // its deadline, or later when it was set while timers run
@@ -45,6 +46,13 @@ struct loop {
 	// could not be submitted before: they run in the next turn.
 	struct completion *early;
 	unsigned early_count, early_room;
+
+	enum {
+		TABLE_UNKNOWN,
+		TABLE_THERE,
+		TABLE_NONE
+	} buffer_table;
+	bool buffers_taken[BUFFER_GROUPS];
 
 	int wake_fd;
 	uint64_t wake_value;
@@ -254,6 +262,29 @@ err_ring:
 err_loop:
 	free(loop);
 	return NULL;
+}
+
+// Made when it is first wanted: most loops never do.
+int loop_buffers_take(struct loop *loop)
+{
+	if (loop->buffer_table == TABLE_UNKNOWN)
+		loop->buffer_table = io_uring_register_buffers_sparse(&loop->ring, BUFFER_GROUPS * LOOP_BUFFERS) < 0
+		                             ? TABLE_NONE
+		                             : TABLE_THERE;
+	if (loop->buffer_table == TABLE_NONE)
+		return -EOPNOTSUPP;
+	for (int group = 0; group < BUFFER_GROUPS; group++) {
+		if (loop->buffers_taken[group])
+			continue;
+		loop->buffers_taken[group] = true;
+		return group * LOOP_BUFFERS;
+	}
+	return -ENOSPC;
+}
+
+void loop_buffers_give(struct loop *loop, int first)
+{
+	loop->buffers_taken[first / LOOP_BUFFERS] = false;
 }
 
 struct clock *loop_clock(struct loop *loop)

@@ -47,6 +47,13 @@ struct clock *loop_clock(struct loop *loop);
 // run all completions at hand.
 struct io_uring_sqe *loop_sqe(struct loop *loop, struct op *op);
 
+// LOOP_BUFFERS places in the ring's table of registered buffers, for a driver to
+// put memory into: the number of the first. -EOPNOTSUPP: no such table here
+// (Linux 5.19); -ENOSPC.
+#define LOOP_BUFFERS 128
+int loop_buffers_take(struct loop *loop);
+void loop_buffers_give(struct loop *loop, int first);
+
 // Asks that op be cancelled; its done() still runs, with -ECANCELED or with
 // the result it had already.
 void loop_cancel(struct loop *loop, struct op *op);

@@ -79,7 +79,7 @@ static void a_device_announces_what_it_honours(void **state)
 	struct ublk_params params;
 
 	(void)state;
-	ublk_parameters(UINT64_C(1) << 40, 512, 128 << 10, &params);
+	ublk_parameters(UINT64_C(1) << 40, 512, 128 << 10, false, &params);
 	assert_int_equal(params.basic.attrs, UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA);
 	assert_int_equal(params.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD);
 	assert_int_equal(params.len, UBLK_PARAMS_BYTES);
@@ -91,8 +91,10 @@ static void a_device_announces_what_it_honours(void **state)
 	assert_int_equal(params.discard.max_discard_segments, 1);
 	assert_int_not_equal(params.discard.max_discard_sectors, 0);
 	assert_int_not_equal(params.discard.max_write_zeroes_sectors, 0);
-	ublk_parameters(1 << 20, 4096, 128 << 10, &params);
+	ublk_parameters(1 << 20, 4096, 128 << 10, true, &params);
 	assert_int_equal(params.basic.logical_bs_shift, 12);
+	assert_true(params.types & UBLK_PARAM_TYPE_DMA_ALIGN);
+	assert_int_equal(params.dma.alignment, 4095);
 }
 
 // -- nbd --

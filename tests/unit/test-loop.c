@@ -55,6 +55,22 @@ static void timer_fired(struct timer *timer)
 		loop_quit(loop);
 }
 
+static void test_places_for_buffers_are_given_once(void **state)
+{
+	int first = loop_buffers_take(loop), count = 1, next;
+
+	(void)state;
+	if (first == -EOPNOTSUPP) // before Linux 5.19
+		skip();
+	assert_true(first >= 0);
+	for (next = loop_buffers_take(loop); next >= 0; next = loop_buffers_take(loop), count++)
+		assert_int_equal(next, first + count * LOOP_BUFFERS);
+	assert_int_equal(next, -ENOSPC);
+	loop_buffers_give(loop, first + 3 * LOOP_BUFFERS);
+	assert_int_equal(loop_buffers_take(loop), first + 3 * LOOP_BUFFERS);
+	assert_int_equal(loop_buffers_take(loop), -ENOSPC);
+}
+
 static void test_timers_fire_in_order(void **state)
 {
 	struct clock *clock = loop_clock(loop);
@@ -252,6 +268,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(test_timers_fire_in_order, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_places_for_buffers_are_given_once, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_overdue_timer_does_not_starve, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_posts_arrive_in_order, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_queues_overflow, setup, teardown),

@@ -4,6 +4,7 @@
 # the case inside of it, and does not return.
 #
 #   kind=ublk|nbd     which machine: QEMU with kernel 6.12 or User-Mode Linux 6.1
+#   machine_kind=ublk-new   with kind=ublk: the newest kernel instead of 6.12
 #   disks=(NAME=SIZE...)   empty at the first boot
 #   memory=MB, limit=SECONDS (of all boots; a machine that hangs is ended)
 #

@@ -54,6 +54,7 @@ without() {
 	exit 77
 }
 
+machine_kind=${machine_kind:-$kind}
 for tool in qemu-system-x86_64 linux.uml busybox cpio depmod mke2fs mkfs.xfs dmsetup fio jq sqlite3 xz; do
 	PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null ||
 		without "$tool is not installed: tools/install-deps vm"
@@ -71,6 +72,8 @@ mkfifo "$work/console"
 	! grep -qE 'Unable to fetch|the package index has no' "$work/make-image.log" || without "the kernel cannot be fetched"
 	exit 1
 }
+
+[ -e "$image/$machine_kind/kernel" ] || without "the newest kernel cannot be fetched (then remove $image)"
 
 # The programs, the scripts and the order of the day: what differs between boots.
 order_write() {
@@ -91,7 +94,7 @@ order_write() {
 		printf 'script=%q\narguments=(%s)\n' "${script#"$top/"}" "${arguments[*]@Q}"
 		cat "$work/kept"
 	} >"$stage/stead/order"
-	cp "$image/$kind/initramfs" "$work/initrd"
+	cp "$image/$machine_kind/initramfs" "$work/initrd"
 	(cd "$stage" && find . | cpio -o -H newc -R 0:0 --quiet) >>"$work/initrd"
 	rm -rf "$stage"
 }
@@ -107,7 +110,7 @@ command_make() {
 		# One CPU, one thread: emulated CPUs trip over the kernel's patching of its own code.
 		# The image is read by machines of both kinds, whose locks do not get along.
 		command=(qemu-system-x86_64 -accel tcg,thread=single -cpu max -m "$memory" -nographic -no-reboot -nodefaults
-			-serial stdio -kernel "$image/ublk/kernel" -initrd "$work/initrd"
+			-serial stdio -kernel "$image/$machine_kind/kernel" -initrd "$work/initrd"
 			-drive "file.driver=file,file.filename=$image/root.img,file.locking=off,driver=raw,if=virtio,readonly=on")
 	fi
 	for disk in "${disks[@]}"; do
