@@ -1,22 +1,26 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# filesystem.sh ublk|nbd ext4|xfs: a disk that already has a file system becomes
-# a volume, is mounted as the device instead, and takes a load; the standby is
-# promoted in the midst of it: its file system is clean and has what was
-# synchronised before.
+# filesystem.sh ublk|nbd ext4|xfs: a disk (with xfs: a logical volume) that
+# already has a file system becomes a volume, is mounted as the device instead,
+# and takes a load; the standby is promoted in the midst of it: its file system
+# is clean and has what was synchronised before.
 kind=$1 fs=$2
 disks=(a=128M b=512M data=320M)
 . "$(dirname "$0")/lib.sh" "$@"
 
-mkfs."$fs" -q "$(disk data)" || fail "mkfs"
-mount_at "$(disk data)" "$work/mnt"
+adopted=$(disk data)
+[ "$fs" = ext4 ] || logical_volume "$adopted"
+mkfs."$fs" -q "$adopted" || fail "mkfs"
+mount_at "$adopted" "$work/mnt"
 cp -a /stead "$work/mnt/before" || fail "cp"
 umount "$work/mnt"
-pair_on "$kind" 320M data
+pair_on "$kind" 320M "$adopted"
 mount_at "$device" "$work/mnt"
 diff -r /stead "$work/mnt/before" || fail "the volume is not what the disk was"
 churn "$work/mnt" &
 churn_pid=$!
+mkdir "$work/promoted"
+! mount "$adopted" "$work/promoted" 2>/dev/null || fail "the disk below can be mounted"
 wait_for 120 "a load" churned "$work/mnt" 1
 echo survives >"$work/mnt/promised" && sync -f "$work/mnt" || fail "the load broke the file system"
 open=$(status a .epoch.open)

@@ -86,6 +86,16 @@ node_disk() {
 	on_exit_undo "umount -l $work/$1"
 }
 
+# What LVM makes of a disk: a device with two names, behind LVM's own data: sets $adopted
+logical_volume() {
+	modprobe dm-mod || fail "modprobe dm-mod"
+	dmsetup create vg0-data --table "0 $(($(blockdev --getsz "$1") - 2048)) linear $1 2048" || fail "dmsetup"
+	dmsetup mknodes
+	mkdir /dev/vg0
+	ln -s ../mapper/vg0-data /dev/vg0/data
+	adopted=/dev/vg0/data
+}
+
 # -- disks with a volatile cache. NODE has three: NODE, NODE-log and NODE-live.
 # What is written goes to NODE-live and to the log; at a power failure NODE is
 # made from the log: what was flushed, and of the rest what chance leaves. Writes
@@ -157,14 +167,14 @@ cache_lose() {
 # -- volumes as devices --
 
 # Two nodes with directories on disks of their own, and the volume of a either
-# an image or a whole disk: pair_on KIND SIZE [DISK]
+# an image or a device: pair_on KIND SIZE [DEVICE]
 pair_on() {
 	export_kind=$1
 	modprobe -a $([ "$1" = ublk ] && echo ublk_drv || echo nbd) || fail "modprobe for $1"
 	net_start
 	node_disk a "$(disk a)"
 	node_disk b "$(disk b)"
-	[ -z "${3:-}" ] || ln -s "$(disk "$3")" "$work/a/data.img"
+	[ -z "${3:-}" ] || ln -s "$3" "$work/a/data.img"
 	simple_pair "$2" data
 	wait_for 120 "replication to begin" replicating a
 	device_of a data
@@ -208,8 +218,30 @@ stamps_start() {
 	writer_pid=$!
 }
 
+# One change after the other of a few files in DIR: shake DIR
+shake() {
+	local change some other
+
+	mkdir -p "$1"
+	for ((change = 0; change < scale * 12; change++)); do
+		some=$1/$((RANDOM % 12)) other=$1/$((RANDOM % 12))
+		# What is not there cannot be changed.
+		case $((change % 8)) in
+		0) dd if=/stead/order of="$some" bs=999 seek=$((RANDOM % 64)) conv=notrunc ;;
+		1) truncate -s $((RANDOM * 4)) "$some" ;;
+		2) fallocate -o $((RANDOM * 4)) -l 65536 "$some" ;;
+		3) fallocate -p -o $((RANDOM * 2)) -l 50000 "$some" ;;
+		4) fallocate -z -o $((RANDOM * 2)) -l 50000 "$some" ;;
+		5) ln -f "$some" "$other" ;;
+		6) mv -f "$some" "$other.moved" && ln -sf "$other.moved" "$some" ;;
+		7) rm -f "$some" "$other.moved" ;;
+		esac 2>/dev/null
+	done
+	sync -f "$1"
+}
+
 # Work for a file system until the file DIR.stop is there: data that fio verifies,
-# and trees that come and go. churn DIR
+# trees that come and go, and files that are changed in every way. churn DIR
 churn() {
 	local round=0 fio=0
 
@@ -218,7 +250,7 @@ churn() {
 			--verify=crc32c --verify_fatal=1 --do_verify=1 --ioengine=psync --randrepeat=0 --output-format=terse \
 			>"$work/fio.out" 2>&1 || { cat "$work/fio.out" && return 1; }
 		cp -a /stead "$1/tree.$round" || return 1
-		sync -f "$1" || return 1
+		sync -f "$1" && shake "$1/shaken" || return 1
 		diff -r /stead "$1/tree.$round" || return 1
 		if ((round)); then
 			mv "$1/tree.$((round - 1))" "$1/old" && rm -r "$1/old" || return 1
