@@ -133,7 +133,7 @@ fits
 lag=$(field lag)
 wait_for 20 "the lag to grow" differs "$lag" field lag
 
-# It says when its daemon is gone, and comes back with it. The history is the daemon's own.
+# It says when its daemon is gone, and comes back with it.
 daemon_stop a agent
 wait_for 20 "the loss to show" page_is "document.body.classList.contains('lost')"
 [[ $(page "document.getElementById('live').textContent") == "Connection lost: this is as of "* ]] ||
@@ -148,19 +148,22 @@ write_some
 wait_for 20 "another breach" page_is "document.querySelector('[data-pair=db] .strip-3') !== null"
 receiver_start b
 wait_for 30 "its end" page_is "document.querySelector('[data-pair=db]').className === 'tone-ok'"
-open_page "$(address a agent)"
-wait_for 20 "the former breach on a page just opened" page_is \
-	"document.querySelector('[data-pair=db].tone-ok .strip-3') !== null"
+breached=$(page step)
 
 # The standby's page, and one without pairs.
 open_page "$(address b receiver)"
 wait_for 20 "the standby's page" live
 [ "$(field role)" = standby ] || fail "the standby's page says $(field role)"
 fits
+wait_for 20 "the breach to be of a former step" page_is "step > $breached"
 open_page "$(address a receiver)"
 wait_for 20 "the page without pairs" live
 page_is "document.getElementById('verdict').textContent.startsWith('No pairs here.')" || fail "no word of no pairs"
 fits
+
+# The hour is the daemon's: a page just opened has the former breach.
+open_page "$(address a agent)"
+wait_for 20 "the former breach" page_is "document.querySelector('[data-pair=db].tone-ok .strip-3') !== null"
 
 # Nothing was asked of anybody else, no policy was violated, and no name but its own is answered to.
 driver POST "$session/se/log" '{"type": "performance"}' | jq -r '.value[].message | fromjson | .message
