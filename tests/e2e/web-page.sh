@@ -128,7 +128,8 @@ wait_for 20 "the breach" page_is "document.querySelector('[data-pair=db]').class
 [[ $(field promise) == *"at most 0.5 s, breached." ]] || fail "the promise: $(field promise)"
 [ "$(field why)" = "The peer cannot be reached (link-down)." ] || fail "the reason: $(field why)"
 wait_for 20 "the breach in the plot" page_is "document.querySelector('[data-pair=db] .strip-3') !== null"
-page_is "document.querySelector('[data-pair=db] .over .stroke').getBBox().height > 5" || fail "no curve over the RPO"
+page_is "document.querySelector('.over .stroke').getBBox().y < document.querySelector('.limit-line').getBBox().y" ||
+	fail "no curve over the RPO"
 fits
 lag=$(field lag)
 wait_for 20 "the lag to grow" differs "$lag" field lag
