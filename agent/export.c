@@ -18,6 +18,7 @@
 #include <string.h>
 
 #define SECTOR 512
+#define REOPEN_NSEC (2 * NSEC_PER_SEC) // between attempts
 
 struct export
 {
@@ -32,6 +33,9 @@ struct export
 	struct error reason;
 
 	bool settled; // opened, or not
+	bool known; // opened() was called: from now on presence() is
+	bool failure_told; // of opening it again
+	struct timer reopen;
 	struct socket_export *socket;
 	struct ublk_device *ublk;
 	struct nbd_device *nbd;
@@ -183,6 +187,8 @@ static void close_impl(struct export *export)
 		impl_closed(export);
 }
 
+static void tell_reopened(struct export *export, int error, const struct error *reason);
+
 static void impl_opened(void *user, int error, const struct error *reason)
 {
 	struct export *export = user;
@@ -196,9 +202,67 @@ static void impl_opened(void *user, int error, const struct error *reason)
 		close_impl(export);
 		return;
 	}
+	if (export->known) {
+		tell_reopened(export, error, reason);
+		return;
+	}
+	export->known = true;
 	export->opened(export->user, export, error, reason);
 	if (error < 0)
 		free(export);
+}
+
+// -- when somebody else ends it --
+
+static void open_impl(struct export *export);
+
+static void reopen_fire(struct timer *timer)
+{
+	struct export *export = (struct export *)((char *)timer - offsetof(struct export, reopen));
+
+	export->settled = false;
+	open_impl(export);
+}
+
+// Said once why it fails, not at every attempt.
+static void tell_reopened(struct export *export, int error, const struct error *reason)
+{
+	struct clock *clock = loop_clock(export->loop);
+
+	if (error == 0 || !export->failure_told)
+		export->config.presence(export->user, export, error == 0, error < 0 ? reason->text : NULL);
+	export->failure_told = error < 0;
+	if (error < 0)
+		clock_set(clock, &export->reopen, clock_now(clock) + REOPEN_NSEC);
+}
+
+static void ublk_remains_gone(void *user)
+{
+	struct export *export = user;
+
+	export->ublk = NULL;
+	if (export->closing)
+		impl_closed(export);
+	else
+		open_impl(export);
+}
+
+// Whoever has it open has errors already. What is left of it goes, and then
+// there is another one.
+static void ublk_lost(void *user)
+{
+	struct export *export = user;
+
+	export->config.presence(export->user, export, false, "somebody stopped or deleted it; it is made again");
+	export->settled = false;
+	ublk_device_close(export->ublk, EXPORT_END, ublk_remains_gone, export);
+}
+
+static void nbd_presence(void *user, bool there, const char *why)
+{
+	struct export *export = user;
+
+	export->config.presence(export->user, export, there, why);
 }
 
 static void open_impl(struct export *export)
@@ -209,12 +273,12 @@ static void open_impl(struct export *export)
 	switch (export->kind) {
 	case EXPORT_UBLK:
 		memory_guard();
-		export->ublk = ublk_device_open(export->loop, &export->config, impl_opened, export, err);
+		export->ublk = ublk_device_open(export->loop, &export->config, impl_opened, ublk_lost, export, err);
 		begun = export->ublk != NULL;
 		break;
 	case EXPORT_NBD:
 		memory_guard();
-		export->nbd = nbd_device_open(export->loop, &export->config, impl_opened, export, err);
+		export->nbd = nbd_device_open(export->loop, &export->config, impl_opened, nbd_presence, export, err);
 		begun = export->nbd != NULL;
 		break;
 	default:
@@ -259,6 +323,7 @@ struct export *export_open(struct loop *loop, const struct export_config *config
 		export->config.sector = SECTOR;
 	export->opened = opened;
 	export->user = user;
+	export->reopen.fire = reopen_fire;
 	export->job.work = choose_work;
 	export->job.done = chosen;
 	if (job_start(loop, &export->job) == 0)
@@ -277,7 +342,9 @@ const char *export_target(const struct export *export)
 {
 	if (export->ublk)
 		return ublk_device_path(export->ublk);
-	return export->nbd ? nbd_device_path(export->nbd) : export->path;
+	if (export->nbd)
+		return nbd_device_path(export->nbd);
+	return export->kind == EXPORT_SOCKET ? export->path : "none";
 }
 
 const char *export_why(const struct export *export)
@@ -296,6 +363,7 @@ void export_close(struct export *export, enum export_end end, void (*closed)(voi
 	export->end = end;
 	export->closed = closed;
 	export->closed_user = user;
+	clock_cancel(loop_clock(export->loop), &export->reopen);
 	if (export->settled)
 		close_impl(export);
 }

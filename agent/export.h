@@ -20,6 +20,10 @@
 
 struct export;
 
+// The device of an open export is gone, as somebody else ended or disconnected
+// it; or it is there again, perhaps under another name. Tried until it is.
+typedef void export_presence_fn(void *user, struct export *export, bool there, const char *why);
+
 struct export_config {
 	enum export_kind kind; // EXPORT_AUTO: the best that works here
 	const char *id; // of the volume on this machine: what its device is found by
@@ -30,6 +34,7 @@ struct export_config {
 	uint32_t sector; // bytes: the unit that a device is addressed in, as the disk below; 0: 512
 	unsigned volume; // of the source
 	struct source *source; // outlives the export
+	export_presence_fn *presence; // with the user of export_open(); may be NULL for a socket
 	struct buffers *buffers; // shared by exports of the same loop; NULL: one of its own
 };
 
@@ -48,7 +53,7 @@ struct export *export_open(struct loop *loop, const struct export_config *config
 
 // Once it is open:
 enum export_kind export_kind(const struct export *export);
-const char *export_target(const struct export *export); // path of the device or socket
+const char *export_target(const struct export *export); // path of the device or socket; "none": it is gone
 const char *export_why(const struct export *export); // why it is of this kind
 bool export_zero_copy(const struct export *export); // no data passes through this process's memory
 

@@ -29,6 +29,7 @@
 #define RESEND_MSEC 5000
 
 #define ATTACH_NSEC (100 * NSEC_PER_MSEC) // between attempts
+#define ATTACH_BUSY_NSEC NSEC_PER_SEC // while it is in use: the kernel logs each
 
 struct nbd_device {
 	struct connection_host host;
@@ -44,9 +45,11 @@ struct nbd_device {
 	int result;
 	struct error reason;
 
-	bool open, closing, lost_told;
+	bool open, closing;
+	bool lost, lost_told; // since it is open; that it is not to be had either
 	enum export_end end;
 	void (*opened)(void *user, int error, const struct error *reason);
+	void (*presence)(void *user, bool there, const char *why);
 	void (*closed)(void *user);
 	void *user;
 };
@@ -168,7 +171,7 @@ static void try_again(struct nbd_device *device)
 {
 	struct clock *clock = loop_clock(device->host.loop);
 
-	clock_set(clock, &device->attach, clock_now(clock) + ATTACH_NSEC);
+	clock_set(clock, &device->attach, clock_now(clock) + (device->lost_told ? ATTACH_BUSY_NSEC : ATTACH_NSEC));
 }
 
 // The kernel looks for partitions when a device is opened for the first time:
@@ -190,6 +193,16 @@ static void scan_done(struct job *job)
 	device->opened(device->user, 0, NULL);
 }
 
+// The kernel attaches a device that was disconnected only once nobody has it open.
+static void tell_busy(struct nbd_device *device)
+{
+	if (!device->lost_told)
+		log_event(LOG_LEVEL_ERROR, "device-not-attached", "volume=%s device=%s reason=%s advice=%s",
+		          device->config->name, device->path, device->reason.text,
+		          "unmount it, and end who has it open: it is attached then");
+	device->lost_told = true;
+}
+
 static void attach_done(struct job *job)
 {
 	struct nbd_device *device = of_job(job);
@@ -203,7 +216,11 @@ static void attach_done(struct job *job)
 	if (device->closing) {
 		close_down(device);
 	} else if (device->open && device->result < 0) {
+		tell_busy(device);
 		try_again(device);
+	} else if (device->lost) {
+		device->lost = device->lost_told = false;
+		device->presence(device->user, true, NULL);
 	} else if (device->result < 0) {
 		finish_later(device);
 	} else if (!device->open && start_job(device, scan_work, scan_done) < 0) {
@@ -232,15 +249,16 @@ static void connection_ended(struct connection_host *host, struct connection *co
 			finish_later(device);
 		return;
 	}
-	if (!device->lost_told)
-		log_event(LOG_LEVEL_WARNING, "device-detached", "volume=%s device=%s reason=%s", device->config->name,
-		          device->path, "the kernel hung up; attaching again");
-	device->lost_told = true;
 	try_again(device);
+	if (!device->open || device->lost)
+		return;
+	device->lost = true;
+	device->presence(device->user, false, "somebody disconnected it; it is attached again");
 }
 
 struct nbd_device *nbd_device_open(struct loop *loop, const struct export_config *config,
-                                   void (*opened)(void *user, int error, const struct error *reason), void *user,
+                                   void (*opened)(void *user, int error, const struct error *reason),
+                                   void (*presence)(void *user, bool there, const char *why), void *user,
                                    struct error *err)
 {
 	struct nbd_device *device = calloc(1, sizeof(*device));
@@ -263,6 +281,7 @@ struct nbd_device *nbd_device_open(struct loop *loop, const struct export_config
 	device->index = NBD_ANY;
 	device->attach.fire = attach_again;
 	device->opened = opened;
+	device->presence = presence;
 	device->user = user;
 	if (start_job(device, attach_work, attach_done) == 0)
 		return device;
@@ -282,7 +301,11 @@ static void disconnect_work(struct job *job)
 {
 	struct nbd_device *device = of_job(job);
 	struct error reason;
+	unsigned index;
 
+	// The number may be somebody else's once it was disconnected under us.
+	if (!nbd_sysfs_find(device->config->id, &index) || index != device->index)
+		return;
 	if (device->end == EXPORT_LEAVE && device_use(device->path + strlen("/dev/"), &reason) < 0)
 		return;
 	if (nbd_netlink_disconnect(device->index, &reason) < 0)

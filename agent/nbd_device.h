@@ -13,9 +13,11 @@
 struct nbd_device;
 
 // The configuration outlives the device. opened() is called once, not from
-// within; with an error the device is gone. NULL with the reason.
+// within; with an error the device is gone. presence(): somebody else has
+// disconnected an open one, or it is attached again. NULL with the reason.
 struct nbd_device *nbd_device_open(struct loop *loop, const struct export_config *config,
-                                   void (*opened)(void *user, int error, const struct error *reason), void *user,
+                                   void (*opened)(void *user, int error, const struct error *reason),
+                                   void (*presence)(void *user, bool there, const char *why), void *user,
                                    struct error *err);
 const char *nbd_device_path(const struct nbd_device *device);
 

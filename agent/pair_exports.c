@@ -42,34 +42,71 @@ static int make_link(const char *target, const char *path, struct error *err)
 
 static void export_failed(struct pair *pair, unsigned volume, const struct error *reason)
 {
+	pair->export_missing[volume] = true;
 	log_event(LOG_LEVEL_ERROR, "export-failed", "pair=%s volume=%s reason=%s", pair->name,
 	          pair->files.config.volumes[volume].name, reason->text);
 	pair_answer(pair, -EINVAL, reason);
 }
 
-static void opened(void *user, struct export *export, int error, const struct error *reason)
+static unsigned volume_of(const struct pair *pair, const struct export *export)
 {
-	struct pair *pair = user;
 	unsigned volume = 0;
-	char link[PATHS_MAX];
-	struct error err;
 
 	while (pair->exports[volume] != export)
 		volume++;
-	pair->exports_opening--;
-	if (error < 0) {
-		pair->exports[volume] = NULL;
-		export_failed(pair, volume, reason);
-	} else if (make_link(export_target(export), pair_device(pair, volume, link), &err) < 0) {
+	return volume;
+}
+
+static void publish(struct pair *pair, unsigned volume)
+{
+	const struct export *export = pair->exports[volume];
+	char link[PATHS_MAX];
+	struct error err;
+
+	if (make_link(export_target(export), pair_device(pair, volume, link), &err) < 0) {
 		export_failed(pair, volume, &err);
 	} else {
 		pair->exported[volume] = true;
+		pair->export_missing[volume] = false;
 		log_event(LOG_LEVEL_INFO, "exported", "pair=%s volume=%s export=%s device=%s zero-copy=%s reason=%s",
 		          pair->name, pair->files.config.volumes[volume].name, export_name(export_kind(export)),
 		          export_target(export), export_zero_copy(export) ? "yes" : "no", export_why(export));
 	}
+}
+
+static void opened(void *user, struct export *export, int error, const struct error *reason)
+{
+	struct pair *pair = user;
+	unsigned volume = volume_of(pair, export);
+
+	pair->exports_opening--;
+	if (error < 0) {
+		pair->exports[volume] = NULL;
+		export_failed(pair, volume, reason);
+	} else {
+		publish(pair, volume);
+	}
 	if (!pair->exports_opening)
 		pair_answer(pair, 0, NULL);
+}
+
+// Nothing behind the link is worse than no link.
+static void presence(void *user, struct export *export, bool there, const char *why)
+{
+	struct pair *pair = user;
+	unsigned volume = volume_of(pair, export);
+	char path[PATHS_MAX];
+
+	if (there) {
+		publish(pair, volume);
+		return;
+	}
+	log_event(LOG_LEVEL_ERROR, "export-lost", "pair=%s volume=%s device=%s reason=%s", pair->name,
+	          pair->files.config.volumes[volume].name, export_target(export), why);
+	if (pair->exported[volume])
+		(void)unlink(pair_device(pair, volume, path));
+	pair->exported[volume] = false;
+	pair->export_missing[volume] = true;
 }
 
 static int open_export(struct pair *pair, unsigned volume, struct error *err)
@@ -86,6 +123,7 @@ static int open_export(struct pair *pair, unsigned volume, struct error *err)
 	        .sector = pair->files.volumes[volume]->align,
 	        .volume = volume,
 	        .source = pair->source,
+	        .presence = presence,
 	        .buffers = pair->agent->buffers,
 	};
 
@@ -211,6 +249,7 @@ void pair_close_exports(struct pair *pair)
 	char path[PATHS_MAX];
 
 	pair->exports_opening = 0;
+	memset(pair->export_missing, 0, sizeof(pair->export_missing));
 	if (!leave)
 		end_left(pair);
 	for (unsigned i = 0; i < VOLUMES_MAX; i++) {

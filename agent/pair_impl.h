@@ -53,6 +53,7 @@ struct pair {
 	struct no_peer no_peer;
 	struct export *exports[VOLUMES_MAX];
 	bool exported[VOLUMES_MAX]; // it is open, and its link is there
+	bool export_missing[VOLUMES_MAX]; // it should be, and could not be opened or was lost
 	unsigned exports_opening, exports_closing;
 	bool left_ended; // devices of a former process were looked for, to end them
 	bool serving;

@@ -339,6 +339,7 @@ void pair_status(struct pair *pair, struct pair_status *status)
 	                               .generation = &pair->files.state.lineage.generation,
 	                               .born = pair->files.state.born};
 	char devices[VOLUMES_MAX][sizeof(status->volumes[0].device)], path[PATHS_MAX];
+	bool missing = false;
 
 	if (!pair->source) {
 		status_init(status, &pair->files.config, ROLE_PRIMARY);
@@ -358,6 +359,7 @@ void pair_status(struct pair *pair, struct pair_status *status)
 	source_status(pair->source, &source);
 	for (unsigned i = 0; i < pair->files.state.volume_count; i++) {
 		report.volume_bytes[i] = pair->files.state.volumes[i].bytes;
+		missing |= pair->export_missing[i];
 		if (pair->exported[i] && pair->serving) {
 			report.exports[i] = export_kind(pair->exports[i]);
 			snprintf(devices[i], sizeof(devices[i]), "%s", pair_device(pair, i, path));
@@ -365,6 +367,8 @@ void pair_status(struct pair *pair, struct pair_status *status)
 		}
 	}
 	report_source(&report, loop_clock(pair->agent->loop), &pair->watch, status);
+	if (missing && pair->serving)
+		status->reason = "not-exported";
 	status->there = peers_side(pair, &status->there);
 	pair_redo_report(pair, status);
 }

@@ -6,7 +6,6 @@
 #include "ublk_queue.h"
 
 #include "common/job.h"
-#include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +39,7 @@ struct ublk_device {
 	bool open, closing, stopped, ended;
 	enum export_end end;
 	void (*opened)(void *user, int error, const struct error *reason);
+	void (*lost)(void *user);
 	void (*closed)(void *user);
 	void *user;
 };
@@ -247,6 +247,8 @@ static void start_done(struct job *job)
 	}
 	device->open = true;
 	device->opened(device->user, 0, NULL);
+	if (device->ended && !device->closing)
+		device->lost(device->user);
 }
 
 static void queue_ended(void *user);
@@ -268,8 +270,8 @@ static void prepare_done(struct job *job)
 }
 
 struct ublk_device *ublk_device_open(struct loop *loop, const struct export_config *config,
-                                     void (*opened)(void *user, int error, const struct error *reason), void *user,
-                                     struct error *err)
+                                     void (*opened)(void *user, int error, const struct error *reason),
+                                     void (*lost)(void *user), void *user, struct error *err)
 {
 	struct ublk_device *device = calloc(1, sizeof(*device));
 
@@ -281,6 +283,7 @@ struct ublk_device *ublk_device_open(struct loop *loop, const struct export_conf
 	device->first_place = loop_buffers_take(loop);
 	device->config = config;
 	device->opened = opened;
+	device->lost = lost;
 	device->user = user;
 	if (start_job(device, prepare_work, prepare_done) == 0)
 		return device;
@@ -340,9 +343,8 @@ static void queue_ended(void *user)
 	device->ended = true;
 	if (device->closing)
 		delete_stopped(device);
-	else
-		log_event(LOG_LEVEL_ERROR, "device-lost", "volume=%s device=%s reason=%s", device->config->name,
-		          device->path, "the driver ended it; start the agent again");
+	else if (device->open) // else the job that starts it fails, or it is told then
+		device->lost(device->user);
 }
 
 static void stop_work(struct job *job)

@@ -15,10 +15,11 @@
 struct ublk_device;
 
 // The configuration outlives the device. opened() is called once, not from
-// within; with an error the device is gone. NULL with the reason.
+// within; with an error the device is gone. lost(): an open one was ended by
+// somebody else, and is to be closed. NULL with the reason.
 struct ublk_device *ublk_device_open(struct loop *loop, const struct export_config *config,
-                                     void (*opened)(void *user, int error, const struct error *reason), void *user,
-                                     struct error *err);
+                                     void (*opened)(void *user, int error, const struct error *reason),
+                                     void (*lost)(void *user), void *user, struct error *err);
 const char *ublk_device_path(const struct ublk_device *device);
 bool ublk_device_zero_copy(const struct ublk_device *device);
 

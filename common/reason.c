@@ -21,6 +21,8 @@ static const struct {
         {"opening", "the node reads its state and its journal"},
         {"redoing", "what had come before the promotion is still brought into the volumes"},
         {"redo-failed", "some of what had come before the promotion cannot be read or written; see the log"},
+        {"not-exported",
+         "a volume cannot be used here: its device was not to be had, or somebody ended it; see the log"},
         {"standby-error", "the standby could not store an epoch; its log says why"},
         {"peer-rolled-back", "the standby holds an epoch that its primary never cut"},
         {"promoted-over", "the peer was promoted"},
