@@ -221,6 +221,9 @@ static void prepare_work(struct job *job)
 
 static void close_down(struct ublk_device *device);
 
+// The kernel looks for partitions with the driver locked, and the look waits for
+// the loop to read them. A process that is killed meanwhile leaves nothing
+// locked: the look is done by a worker of its own ring, and dies with it.
 static void start_work(struct job *job)
 {
 	struct ublk_device *device = of_job(job);
