@@ -7,6 +7,7 @@
 #define RATE_UNKNOWN 10e6 // bytes a second: what is assumed of a wire that was never used
 #define CHEAP_SHARE 20 // what takes a 20th of the time at most is shipped early,
 #define CHEAP_BYTES (UINT64_C(1) << 20) // and where it is so little, whether it is overwritten or not
+#define STILL_SHARE 8 // a pause is the end when it is so large a part of the time since the first change
 #define SOON_MIN (10 * MSEC)
 #define SOON_MAX (100 * MSEC)
 
@@ -74,14 +75,15 @@ static bool cheap(const struct cadence *cadence, uint64_t now, const struct cade
 	return !merges && sending_time(cadence, load->open) * CHEAP_SHARE <= (double)(now - load->cut);
 }
 
-// Nothing was written for a while: what is waited for does not come.
+// Nothing was written for a while, also by the age of the set: what is waited
+// for does not come.
 static bool still(struct cadence *cadence, uint64_t now, uint64_t soon, const struct cadence_load *load)
 {
 	if (load->changed != cadence->seen) {
 		cadence->seen = load->changed;
 		cadence->still = now;
 	}
-	return now - cadence->still >= soon;
+	return now - cadence->still >= soon && (now - cadence->still) * STILL_SHARE >= now - load->opened;
 }
 
 bool cadence_due(struct cadence *cadence, uint64_t now, const struct cadence_load *load, uint64_t *again)

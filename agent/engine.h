@@ -324,6 +324,7 @@ void uplink_free(struct source *source);
 void uplink_tick(struct source *source);
 void uplink_lost(struct source *source, const char *why);
 bool uplink_ready(const struct source *source);
+void uplink_heartbeat(struct source *source);
 // Sends a frame without content; body is copied.
 void uplink_send(struct source *source, enum frame_type type, const void *body, size_t length);
 

@@ -339,6 +339,9 @@ void epoch_durable(struct source *source, uint64_t number)
 		source->base = source->settled;
 	}
 	source_tell(source, SOURCE_DURABLE, number, NULL);
+	// What the standby holds is as young as now again, which it cannot know.
+	if (!source_lag(source))
+		uplink_heartbeat(source);
 	epoch_consider(source);
 	handover_check(source);
 }

@@ -166,10 +166,14 @@ static bool may_send(struct source *source)
 	source->tokens_at = now;
 	if (source->tokens > most)
 		source->tokens = most;
-	if (source->tokens >= 0)
-		return true;
-	clock_set(source->clock, &source->pace, now + (uint64_t)(-source->tokens) * 1000000 / rate * 1000 + 1000);
-	return false;
+	if (source->tokens < 0) {
+		clock_set(source->clock, &source->pace,
+		          now + (uint64_t)(-source->tokens) * 1000000 / rate * 1000 + 1000);
+		return false;
+	}
+	// Those in use are not counted yet; the end of each leads back here.
+	return !source->parcel_count ||
+	       (double)source->tokens >= source->parcel_count * (double)BLOCKS_RAW_MAX * source->cadence.ratio;
 }
 
 static void begin(struct source *source)

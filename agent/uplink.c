@@ -304,7 +304,7 @@ void uplink_free(struct source *source)
 	}
 }
 
-static void send_heartbeat(struct source *source)
+void uplink_heartbeat(struct source *source)
 {
 	uint64_t lag = source_lag(source);
 	enum trouble trouble = outlook_trouble(source);
@@ -332,5 +332,5 @@ void uplink_tick(struct source *source)
 	if (uplink_ready(source))
 		shipper_mark(source);
 	if (source->session >= SESSION_LEARNING)
-		send_heartbeat(source);
+		uplink_heartbeat(source);
 }

@@ -10,6 +10,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define DRIFT ((int64_t)(NSEC_PER_MSEC / 10)) // of two clocks from one heartbeat to the next: 200 ppm
+#define DELAY_MAX ((int64_t)(60 * NSEC_PER_SEC))
+
 static int malformed(const struct frame *frame, struct error *err)
 {
 	return fail(err, EPROTO, "%s frame from the primary is malformed", frame_type_name(frame->type));
@@ -30,6 +33,21 @@ static int reject(struct sink *sink, int error, const struct error *err)
 	return 0;
 }
 
+// Heartbeats wait behind content. How long, say those that did not: clocks drift
+// apart little, and one that is off by a minute was set.
+static void note_clock(struct sink *sink, int64_t wall)
+{
+	uint64_t now = clock_now(sink->clock), delay;
+	int64_t apart = wall - (int64_t)now;
+
+	if (!sink->told || apart > sink->peer_clock - DRIFT || apart < sink->peer_clock - DELAY_MAX)
+		sink->peer_clock = apart;
+	else
+		sink->peer_clock -= DRIFT;
+	delay = (uint64_t)(sink->peer_clock - apart);
+	sink->told = delay < now ? now - delay : 1;
+}
+
 static int take_heartbeat(struct sink *sink, const struct frame *frame, struct error *err)
 {
 	struct wire_heartbeat heartbeat;
@@ -40,7 +58,7 @@ static int take_heartbeat(struct sink *sink, const struct frame *frame, struct e
 	sink->primary_lag = heartbeat.lag;
 	sink->primary_outlook = heartbeat.outlook;
 	sink->session.trouble = heartbeat.trouble;
-	sink->skew = heartbeat.wall - clock_wall(sink->clock);
+	note_clock(sink, heartbeat.wall);
 	if (sink->session.takes_epochs && heartbeat.clean && heartbeat.cut == journal_durable(sink->journal) &&
 	    id_equal(&sink->session.hello.lineage.generation, &sink->lineage.generation))
 		sink->recovery_point = heartbeat.wall;

@@ -20,28 +20,43 @@ int64_t sink_recovery_age(const struct sink_status *sink, int64_t wall)
 	return age > 0 ? age : 0;
 }
 
-static bool hears(const struct sink_status *sink, uint64_t now)
+static bool within(uint64_t moment, uint64_t now)
 {
-	return sink->connected && (now <= sink->heard || now - sink->heard <= REPORT_SILENCE_MAX);
+	return now <= moment || now - moment <= REPORT_SILENCE_MAX;
 }
 
 // What a disaster of the primary now would lose, estimated: ns or UNKNOWN.
-// While heartbeats come the primary's own word is the best there is. Once they
-// stay away it may have written ever since, so all of the silence is added.
-// After a restart nothing was heard: the age of the newest point bounds it.
+// What it said some time ago, and has written or not shipped ever since; but
+// without lag no more than a second is needed to say so again. It cannot be more
+// than the age of the newest point, which is all there is after a restart.
 static int64_t sink_lag(const struct sink_status *sink, uint64_t now, int64_t wall)
 {
-	uint64_t silence, lag;
+	uint64_t lag = sink->primary_lag, since = now > sink->told ? now - sink->told : 0;
+	int64_t age = sink_recovery_age(sink, wall);
 
 	if (!sink->state.consistent)
 		return UNKNOWN;
-	if (sink->heard == 0)
-		return sink_recovery_age(sink, wall);
-	silence = now > sink->heard ? now - sink->heard : 0;
-	lag = sink->primary_lag;
-	if (!hears(sink, now) && __builtin_add_overflow(lag, silence, &lag))
+	if (sink->told == 0)
+		return age;
+	if (lag == 0 && sink->connected && within(sink->told, now))
+		return 0;
+	if (__builtin_add_overflow(lag, since, &lag))
 		return UNKNOWN;
-	return known(lag);
+	return age > 0 && (uint64_t)age < lag ? age : known(lag);
+}
+
+// The primary knows best. But when what it says is late, so is what it ships:
+// expect that for as long again.
+static uint64_t sink_outlook(const struct sink_status *sink, int64_t lag, uint64_t now)
+{
+	uint64_t outlook;
+
+	if (!sink->connected || !within(sink->heard, now))
+		return OUTLOOK_NEVER;
+	if (lag < 0 || !sink->told || within(sink->told, now))
+		return sink->primary_outlook;
+	outlook = (uint64_t)lag + (now - sink->told);
+	return outlook > sink->primary_outlook ? outlook : sink->primary_outlook;
 }
 
 static void report_state(const struct sink_status *sink, struct pair_status *status)
@@ -96,7 +111,7 @@ void report_sink(const struct pair_config *config, const struct sink_status *sin
 		status->wire_bytes = known(sink->received_bytes);
 	}
 	status->rpo_state = rpo_watch_update(watch, now, status->promotable == 1, status->lag,
-	                                     hears(sink, now) ? sink->primary_outlook : OUTLOOK_NEVER, config->rpo);
+	                                     sink_outlook(sink, status->lag, now), config->rpo);
 	status->breach_total = watch->total;
 	status->lags = watch->lags;
 	if (sink->connected && status->lag == 0 && !sink->syncing)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The status of a pair on its standby. What a disaster now would lose is known
-// only to the primary; the standby says what it last heard and, when it hears
-// nothing, adds the silence.
+// only to the primary; the standby says what it was told last, and adds the time
+// since.
 #ifndef STEAD_RECEIVER_REPORT_H
 #define STEAD_RECEIVER_REPORT_H
 

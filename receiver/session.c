@@ -489,9 +489,6 @@ void sink_attach(struct sink *sink, struct channel *channel, const struct wire_h
 	session->outbox->sink = sink;
 	session->stage = SESSION_SETTLING;
 	now = clock_now(sink->clock);
-	// Until the primary tells its lag, what the silence may have cost is not forgotten.
-	if (sink->heard && __builtin_add_overflow(sink->primary_lag, now - sink->heard, &sink->primary_lag))
-		sink->primary_lag = INT64_MAX;
 	sink->heard = now;
 	session->tick.fire = ticked;
 	clock_set(sink->clock, &session->tick, sink->heard + HEARTBEAT_PERIOD);

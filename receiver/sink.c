@@ -408,7 +408,10 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	status->primary_cut = sink->primary_cut;
 	status->heard = sink->heard;
 	status->recovery_point = sink->consistent ? sink->recovery_point : 0;
-	status->skew = sink->skew;
+	status->told = sink->told;
+	if (sink->told) // both move on, whatever happens to our wall clock
+		status->skew = (int64_t)((uint64_t)sink->peer_clock + clock_now(sink->clock) -
+		                         (uint64_t)clock_wall(sink->clock));
 	status->journal_used = journal_used(sink->journal);
 	status->received_bytes = sink->received_bytes;
 	status->receive_rate = sink->receive_rate;

@@ -65,8 +65,9 @@ struct sink_status {
 	enum trouble primary_trouble; // of this connection
 	uint64_t primary_cut; // epoch, as last heard
 	uint64_t heard; // clock_now() of the last frame from the peer; 0: never
+	uint64_t told; // clock_now() at which the peer sent what it told last, estimated; 0: nothing yet
 	int64_t recovery_point; // wall clock of the primary at the newest point, ns; 0: none
-	int64_t skew; // peer's wall clock minus ours, ns, as last heard
+	int64_t skew; // peer's wall clock minus ours, ns, as far as is known
 	uint64_t journal_used; // bytes
 	uint64_t received_bytes, receive_rate; // wire; bytes, bytes a second
 	bool promotable;

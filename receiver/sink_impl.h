@@ -113,7 +113,8 @@ struct sink {
 	int64_t recovery_point;
 	uint64_t heard; // clock_now()
 	uint64_t primary_lag, primary_cut, primary_outlook;
-	int64_t skew;
+	uint64_t told; // clock_now() when the primary sent its last heartbeat, estimated; 0: none came
+	int64_t peer_clock; // its wall clock minus our clock_now(), of those that were the least on their way
 	uint64_t received_bytes, counted_bytes, receive_rate;
 
 	struct session session;

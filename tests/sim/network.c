@@ -35,6 +35,7 @@ struct end {
 	uint64_t checksum; // of the first unsent message, when it was handed over
 	struct packet_queue arriving; // towards this end
 	uint64_t last_due;
+	uint64_t free_at; // the link, for what this end sends
 	uint64_t next_sequence; // that arrives
 
 	bool held;
@@ -199,6 +200,10 @@ static void run_pump(struct event *event)
 
 	if (end->broken || !end->unsent.first || peer->arriving.bytes > network->window)
 		return; // again when something arrived
+	if (network->paced && end->free_at > network->scheduler->now) {
+		again(end, event, end->free_at - network->scheduler->now);
+		return;
+	}
 	message = message_pop(&end->unsent);
 	if (message_checksum(message) != end->checksum)
 		network->misused = "message changed before its done()";
@@ -219,6 +224,7 @@ static void run_pump(struct event *event)
 	memcpy(packet->bytes, network->scratch, length);
 	if (network->bandwidth)
 		took += length * SEC / network->bandwidth;
+	end->free_at = network->scheduler->now + took;
 	due = network->scheduler->now + took + rng_range(network->rng, network->delay_min, network->delay_max);
 	packet->due = due > peer->last_due ? due : peer->last_due;
 	peer->last_due = packet->due;

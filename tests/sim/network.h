@@ -43,6 +43,7 @@ struct network {
 	// as the seed chose, and faults change
 	uint64_t delay_min, delay_max; // ns, one way
 	uint64_t bandwidth; // bytes a second; 0: no limit
+	bool paced; // held to that exactly, also where messages come one by one
 	uint64_t window; // bytes on their way in one direction
 	uint64_t done_max; // ns, how late done() may be
 	bool partitioned; // nothing arrives, nobody is told

@@ -302,6 +302,40 @@ static void test_too_slow(void **state)
 	free(run);
 }
 
+// A pause after a long time of writing is not the end; one after a short time is.
+static void test_pauses(void **state)
+{
+	struct cadence cadence;
+	struct cadence_load load = {.open = 400 << 20, .opened = 1000 * MS, .changed = 1, .cut = 1};
+	uint64_t again;
+
+	(void)state;
+	cadence_init(&cadence, 300000 * MS, 0);
+	cadence.rate = 100e6;
+	assert_false(cadence_due(&cadence, 1100 * MS, &load, &again));
+	assert_true(cadence_due(&cadence, 1200 * MS, &load, &again));
+	load.changed++;
+	assert_false(cadence_due(&cadence, 9000 * MS, &load, &again));
+	assert_false(cadence_due(&cadence, 9200 * MS, &load, &again));
+	assert_true(cadence_due(&cadence, 11000 * MS, &load, &again));
+}
+
+// A limit counts from its beginning.
+static void test_limit(void **state)
+{
+	struct cadence cadence;
+
+	(void)state;
+	cadence_init(&cadence, 5000 * MS, 1000000);
+	assert_int_equal(cadence_estimate(&cadence, 2000000), 2000 * MS);
+	cadence.rate = 500e3;
+	assert_int_equal(cadence_estimate(&cadence, 2000000), 4000 * MS);
+	cadence.rate = 20e6;
+	assert_true(cadence_rate(&cadence) == 1e6);
+	cadence.limit = 0;
+	assert_int_equal(cadence_estimate(&cadence, 2000000), 100 * MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -314,6 +348,8 @@ int main(void)
 	        cmocka_unit_test(test_bursts),
 	        cmocka_unit_test(test_day_and_night),
 	        cmocka_unit_test(test_too_slow),
+	        cmocka_unit_test(test_pauses),
+	        cmocka_unit_test(test_limit),
 	        cmocka_unit_test(test_fast_wire),
 	        cmocka_unit_test(test_hot_on_a_fast_wire),
 	};
