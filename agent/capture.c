@@ -196,6 +196,19 @@ static struct request *zeroes_in_flight(struct source *source, struct volume *vo
 	return tracker_in_flight(volume, first, GRANULE_BLOCKS, source->capturing.number);
 }
 
+// What was written lately need not be read.
+static bool capture_recent(struct source *source, unsigned volume, uint64_t block)
+{
+	const uint8_t *data = recent_find(source->recent, volume, block);
+	struct early_extent *extent = data ? early_reserve(source->early, volume, block, 1) : NULL;
+
+	if (!extent)
+		return false;
+	memcpy(extent->data, data, BLOCK_SIZE);
+	early_filled(extent);
+	return true;
+}
+
 bool capture_gate(struct source *source, struct request *request)
 {
 	const struct epoch *epoch = &source->capturing;
@@ -229,6 +242,10 @@ bool capture_gate(struct source *source, struct request *request)
 				return true;
 			}
 			block = granule_end(block);
+			continue;
+		}
+		if (capture_recent(source, request->volume, block)) {
+			block++;
 			continue;
 		}
 		count = epoch_run(source, request->volume, block, count);

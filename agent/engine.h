@@ -24,6 +24,7 @@
 #include "common/wire.h"
 #include "early.h"
 #include "ranges.h"
+#include "recent.h"
 #include "source.h"
 
 #include <sys/queue.h>
@@ -168,6 +169,7 @@ struct source {
 	struct early_list early_captures;
 	unsigned reads; // under way, cancelled ones too
 	struct early *early;
+	struct recent *recent; // filled by tracker.c
 
 	// epoch.c
 	struct map map;

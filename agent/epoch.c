@@ -256,6 +256,7 @@ void epoch_captured(struct source *source)
 	}
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->volumes[i].open = source->open;
+	recent_captured(source->recent, epoch->number);
 	source->base = epoch->number;
 	source->sent[source->sent_count++] = *epoch;
 	epoch->number = 0;

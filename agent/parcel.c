@@ -258,6 +258,19 @@ void parcel_add_early(struct parcel *parcel, struct early_extent *extent)
 	early_drop(extent);
 }
 
+uint32_t parcel_add_recent(struct parcel *parcel, uint64_t first, uint32_t count)
+{
+	uint8_t *to = parcel->data + parcel->blocks * BLOCK_SIZE;
+	const uint8_t *data;
+	uint32_t added = 0;
+
+	while (added < count && (data = recent_find(parcel->source->recent, parcel->start.volume, first + added)))
+		memcpy(to + added++ * BLOCK_SIZE, data, BLOCK_SIZE);
+	if (added)
+		add_content(parcel, first, added);
+	return added;
+}
+
 void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count)
 {
 	struct source *source = parcel->source;

@@ -29,6 +29,10 @@ bool parcel_add_zero(struct parcel *parcel, uint64_t first, uint64_t count);
 // Adds what was captured early, which leaves the store.
 void parcel_add_early(struct parcel *parcel, struct early_extent *extent);
 
+// Adds those of the blocks, from the first one on, that were written lately:
+// how many.
+uint32_t parcel_add_recent(struct parcel *parcel, uint64_t first, uint32_t count);
+
 // Adds blocks that are now captured.
 void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count);
 

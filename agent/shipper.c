@@ -5,6 +5,7 @@
 #include "common/mutant.h"
 
 #define PARCELS_MAX 32
+#define PARCELS_AT_ONCE 4 // then requests come first: filling one may be copying all of it
 #define STEPS_MAX 1024 // of one parcel, where holes are passed over
 
 // A standby that holds nothing need not be asked what it holds, and has zeroes
@@ -100,6 +101,7 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 	unsigned volume = parcel_start(parcel).volume;
 	uint64_t block = epoch_next(epoch, source->volumes, volume, source->cursor.block);
 	uint64_t count = PARCEL_BLOCKS, zeroes;
+	uint32_t recent;
 	struct early_extent *early;
 
 	if (block == BITMAP_NONE)
@@ -124,8 +126,10 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 	if (count > parcel_room(parcel) || !count)
 		count = parcel_room(parcel);
 	count = epoch_run(source, volume, block, (uint32_t)count);
-	pass(source, block, count);
-	parcel_add_read(parcel, block, (uint32_t)count);
+	recent = parcel_add_recent(parcel, block, (uint32_t)count);
+	pass(source, block, recent ? recent : count);
+	if (!recent)
+		parcel_add_read(parcel, block, (uint32_t)count);
 	return FILL_MORE;
 }
 
@@ -209,6 +213,8 @@ static void end(struct source *source)
 
 void shipper_pump(struct source *source)
 {
+	unsigned filled = 0;
+
 	if (!source->capturing.number || !uplink_ready(source) || source->pumping || source->stopping)
 		return;
 	// After a power failure the log must know every epoch that the standby
@@ -218,9 +224,14 @@ void shipper_pump(struct source *source)
 	source->pumping = true;
 	if (!source->capturing.begun)
 		begin(source);
-	while (source->capturing.number && !at_end(source) && source->parcel_count < PARCELS_MAX && may_send(source))
+	while (source->capturing.number && !at_end(source) && source->parcel_count < PARCELS_MAX && may_send(source)) {
+		if (filled++ == PARCELS_AT_ONCE) {
+			clock_set(source->clock, &source->pace, clock_now(source->clock));
+			break;
+		}
 		if (!fill_parcel(source))
 			break;
+	}
 	source->pumping = false;
 	if (source->capturing.number && uplink_ready(source) && at_end(source) && TAILQ_EMPTY(&source->parcels))
 		end(source);

@@ -82,6 +82,13 @@ static void tick_walked(struct source *source)
 	meter_tick(&source->walked);
 }
 
+// What was written is on the standby: there is nothing left to capture.
+static void trim_recent(struct source *source)
+{
+	if (!source_behind(source) || !uplink_ready(source))
+		recent_clear(source->recent);
+}
+
 static void tick(struct timer *timer)
 {
 	struct source *source = container_of(timer, struct source, tick);
@@ -96,6 +103,7 @@ static void tick(struct timer *timer)
 	meter_tick(&source->shipped);
 	tick_walked(source);
 	parcels_trim(source);
+	trim_recent(source);
 	regions_tick(source);
 	oversize_tick(source);
 }
@@ -185,7 +193,8 @@ struct source *source_new(const struct source_config *config)
 	init_volumes(source);
 	shipper_init(source);
 	source->early = early_new(config->capture_memory, config->spill, config->spill_bytes, early_idle, source);
-	if (!source->early || open_map(source) < 0 || regions_init(source) < 0) {
+	source->recent = recent_new(config->capture_memory);
+	if (!source->early || !source->recent || open_map(source) < 0 || regions_init(source) < 0) {
 		source_free(source);
 		return NULL;
 	}
@@ -233,6 +242,8 @@ void source_free(struct source *source)
 	parcels_free(source);
 	if (source->early)
 		early_free(source->early);
+	if (source->recent)
+		recent_free(source->recent);
 	if (source->intent)
 		intent_free(source->intent);
 	map_destroy(&source->map);

@@ -61,6 +61,7 @@ struct request {
 	int error;
 	bool exclusive; // reads, changes and writes back parts of sectors
 	bool marked;
+	bool contended; // another change was under way on some of the same blocks: either may have been the last
 };
 
 struct source_volume {

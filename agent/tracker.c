@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #define DATA_BYTES_MAX (UINT64_C(32) << 20)
+#define RECENT_BLOCKS 16 // of one write that are kept
 
 void request_finish(struct request *request, int error)
 {
@@ -167,6 +168,15 @@ static void unmark_zero(struct source *source, const struct request *request)
 	}
 }
 
+// Of two changes under way on the same blocks either may be the last to land.
+static int contend(struct range *range, void *user)
+{
+	struct request *request = user;
+
+	container_of(range, struct request, range)->contended = request->contended = !MUTANT(RECENT_OF_OVERLAPPING);
+	return 0;
+}
+
 static void mark(struct request *request)
 {
 	struct source *source = request->source;
@@ -183,7 +193,10 @@ static void mark(struct request *request)
 	else if (set->zero[request->volume].count && !MUTANT(STALE_ZERO_GRANULE))
 		bitmap_clear(&set->zero[request->volume], range->first / GRANULE_BLOCKS,
 		             (range->first + range->count - 1) / GRANULE_BLOCKS - range->first / GRANULE_BLOCKS + 1);
+	(void)ranges_find(&volume->writes, range->first, range->count, contend, request);
 	ranges_add(&volume->writes, &request->range);
+	if (!MUTANT(RECENT_NOT_DROPPED))
+		recent_drop(source->recent, request->volume, range->first, range->count);
 	intent_written(source->intent, request->volume, range->first, range->count);
 	source->changed.total += range->count * BLOCK_SIZE;
 	if (!set->opened) {
@@ -219,11 +232,29 @@ static void note_acknowledged(struct request *request)
 	map_save(&source->map);
 }
 
+// Short writes of whole blocks are kept for capture. What is long is read back in
+// one piece soon enough, and memory that is only registered cannot be seen.
+static void keep(struct request *request)
+{
+	struct source *source = request->source;
+	const uint8_t *data = request->data;
+
+	if (request->op != REQUEST_WRITE || request->registered || request->exclusive || request->contended ||
+	    request->range.count > RECENT_BLOCKS || (request->offset | request->length) % BLOCK_SIZE ||
+	    !uplink_ready(source) || source->paused || source->plan != PLAN_CHANGES)
+		return;
+	for (uint64_t i = 0; i < request->range.count; i++)
+		recent_keep(source->recent, request->volume, request->range.first + i, request->cut + 1,
+		            data + i * BLOCK_SIZE);
+}
+
 void tracker_done(struct request *request, int error)
 {
 	struct source *source = request->source;
 	struct volume *volume = &source->volumes[request->volume];
 
+	if (!error)
+		keep(request);
 	ranges_remove(&volume->writes, &request->range);
 	TAILQ_REMOVE(&source->changes, request, changes);
 	intent_written(source->intent, request->volume, request->range.first, request->range.count);
@@ -417,6 +448,7 @@ void source_submit(struct source *source, struct request *request)
 	request->bounce = NULL;
 	request->marked = false;
 	request->exclusive = false;
+	request->contended = false;
 	source->requests++;
 	dispatch(request);
 }

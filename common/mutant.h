@@ -36,6 +36,8 @@
 	MUTANT_DO(HELD_READ_SERVED)                                                                                    \
 	MUTANT_DO(FENCE_FORGETS_SPLIT)                                                                                 \
 	MUTANT_DO(UNTOUCHED_KEPT_MAP_RESET)                                                                            \
+	MUTANT_DO(RECENT_NOT_DROPPED)                                                                                  \
+	MUTANT_DO(RECENT_OF_OVERLAPPING)                                                                               \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \
