@@ -77,8 +77,10 @@ static void finish(struct ublk_device *device)
 	int result = device->result;
 	struct error reason = device->reason;
 
-	if (device->left) // the driver may still use its places
+	if (device->left) { // the driver may still use its places, and has commands
 		device->first_place = -1;
+		loop_leave_ring(device->loop);
+	}
 	drop(device);
 	if (opened)
 		opened(user, result, &reason);

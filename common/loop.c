@@ -35,6 +35,7 @@ struct loop {
 	struct io_uring ring;
 	bool quit;
 	bool freeing;
+	bool leave_ring;
 
 	// Binary heap; timer->slot is the index of its entry.
 	struct entry *heap;
@@ -470,6 +471,11 @@ int loop_run(struct loop *loop)
 	return result;
 }
 
+void loop_leave_ring(struct loop *loop)
+{
+	loop->leave_ring = true;
+}
+
 void loop_free(struct loop *loop)
 {
 	if (!loop)
@@ -487,7 +493,8 @@ void loop_free(struct loop *loop)
 			run_completions(loop);
 		}
 	}
-	io_uring_queue_exit(&loop->ring);
+	if (!loop->leave_ring)
+		io_uring_queue_exit(&loop->ring);
 	close(loop->wake_fd);
 	pthread_mutex_destroy(&loop->lock);
 	free(loop->early);

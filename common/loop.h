@@ -35,6 +35,12 @@ struct loop *loop_new(struct error *err);
 // Nothing may be under way.
 void loop_free(struct loop *loop);
 
+// From now on a driver has commands of ours under way for good: loop_free()
+// leaves the ring open, for the end of this process. A ring that is closed before
+// that is taken down by a worker of the kernel, which (until Linux 7.0) may wait
+// for ever for the work that a request sends to this thread at that moment.
+void loop_leave_ring(struct loop *loop);
+
 // Runs until loop_quit(). 0 or -errno of the ring.
 int loop_run(struct loop *loop);
 void loop_quit(struct loop *loop);

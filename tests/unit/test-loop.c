@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/loop.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -219,6 +220,42 @@ static void test_queues_overflow(void **state)
 
 static int cancel_result;
 
+static unsigned open_rings(void)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	struct dirent *entry;
+	unsigned count = 0;
+	char target[64];
+
+	assert_non_null(fds);
+	while ((entry = readdir(fds))) {
+		ssize_t length = readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1);
+
+		target[length > 0 ? length : 0] = 0;
+		count += strstr(target, "[io_uring]") != NULL;
+	}
+	closedir(fds);
+	return count;
+}
+
+static void test_a_ring_is_closed_or_left(void **state)
+{
+	unsigned before = open_rings();
+	struct error err;
+
+	(void)state;
+	assert_int_not_equal(before, 0);
+	loop_free(loop);
+	assert_int_equal(open_rings(), before - 1);
+	loop = loop_new(&err);
+	assert_non_null(loop);
+	loop_leave_ring(loop);
+	loop_free(loop);
+	assert_int_equal(open_rings(), before);
+	loop = loop_new(&err);
+	assert_non_null(loop);
+}
+
 static void cancelled(struct op *op, int result, unsigned flags)
 {
 	(void)op;
@@ -273,6 +310,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_posts_arrive_in_order, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_queues_overflow, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_a_ring_is_closed_or_left, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_idle_sleeps, setup, teardown),
 	};
 
