@@ -36,9 +36,10 @@ struct loop *loop_new(struct error *err);
 void loop_free(struct loop *loop);
 
 // From now on a driver has commands of ours under way for good: loop_free()
-// leaves the ring open, for the end of this process. A ring that is closed before
-// that is taken down by a worker of the kernel, which (until Linux 7.0) may wait
-// for ever for the work that a request sends to this thread at that moment.
+// leaves the ring open, for the end of this process, which takes them back from
+// this thread. A ring that is closed before that is taken down by a worker of the
+// kernel; older ones may wait for ever for the work that a request sends to this
+// thread at that moment.
 void loop_leave_ring(struct loop *loop);
 
 // Runs until loop_quit(). 0 or -errno of the ring.
