@@ -23,6 +23,7 @@
 #include "load.h"
 
 #include "common/units.h"
+#include "permute.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -75,14 +76,6 @@ uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-// splitmix64
-static uint64_t mix(uint64_t value)
-{
-	value = (value ^ value >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	value = (value ^ value >> 27) * UINT64_C(0x94d049bb133111eb);
-	return value ^ value >> 31;
-}
-
 static uint64_t random_next(void)
 {
 	return mix(random_state += UINT64_C(0x9e3779b97f4a7c15));
@@ -90,36 +83,13 @@ static uint64_t random_next(void)
 
 // -- where and what --
 
-// A permutation of 0..count-1 in no order: a Feistel network over the next even
-// number of bits, walked until it is within.
-static uint64_t permuted(uint64_t value, uint64_t count)
-{
-	unsigned half = 1;
-
-	while (half < 32 && count > UINT64_C(1) << 2 * half)
-		half++;
-	do {
-		uint64_t mask = (UINT64_C(1) << half) - 1, left = value >> half, right = value & mask;
-
-		for (uint64_t round = 0; round < 4; round++) {
-			uint64_t next =
-			        left ^ (mix(right + (options.seed << 3 | round) * UINT64_C(0x9e3779b97f4a7c15)) & mask);
-
-			left = right;
-			right = next;
-		}
-		value = left << half | right;
-	} while (value >= count);
-	return value;
-}
-
 static uint64_t place(uint64_t number)
 {
 	uint64_t count = options.span / load.block;
 
 	if (!options.random)
 		return number % count * load.block;
-	return (options.distinct ? permuted(number % count, count) : random_next() % count) * load.block;
+	return (options.distinct ? permuted(number % count, count, options.seed) : random_next() % count) * load.block;
 }
 
 static void content_make(void)

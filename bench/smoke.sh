@@ -15,7 +15,7 @@ results_have() {
 		([.summary[].side] | unique | contains($sides)) and
 		all(.summary[] | .[$metrics[]]; .median > 0 and .min <= .median and .median <= .max)' "$file" >/dev/null ||
 		fail "results of $1: $(jq -c .summary "$file")"
-	"$here/../../bench/run" --show "$file" | grep -q '^  stead' || fail "no table of $1"
+	"$here/../../bench/run" --show "$file" | grep -qE '^  (stead|engine)' || fail "no table of $1"
 }
 
 # Something was wanted, and it is said whether it was reached.
@@ -40,6 +40,8 @@ run hot --cases incompressible --sides stead
 results_have hot '["stead"]' '["wire_percent"]'
 run rates --cases 50-percent
 results_have rates '["stead"]' '["rate"]'
+run scale --cases 16t-1000
+results_have scale '["engine"]' '["cut_us", "find_ms", "rss_mib"]'
 run promote --cases in-step
 results_have promote '["stead"]' '["write_ms"]'
 run idle
