@@ -5,6 +5,7 @@
 //   observe SOCKET PAIR in-step [ORDER]   seconds from now, or from the order (resume), until
 //                                         everything is durable on the standby
 //   observe SOCKET PAIR lag SECONDS       the distribution of the lag over that time
+//   observe SOCKET PAIR answers COUNT     of the time that so many answers took
 //
 // SOCKET is the control socket of the primary's agent. Prints one line of JSON.
 #include "common/control.h"
@@ -117,6 +118,23 @@ static void distribution(double seconds)
 	free(lags);
 }
 
+static void answer_times(unsigned count)
+{
+	double *ms = calloc(count, sizeof(*ms)), began;
+
+	for (unsigned i = 0; ms && i < count; i++) {
+		wait_ns(LAG_NSEC);
+		began = now();
+		json_decref(ask(CONTROL_STATUS));
+		ms[i] = (now() - began) * 1e3;
+	}
+	if (!ms)
+		exit(1);
+	qsort(ms, count, sizeof(*ms), compare);
+	printf("{\"samples\": %u, \"median_ms\": %.3f, \"most_ms\": %.3f}\n", count, ms[count / 2], ms[count - 1]);
+	free(ms);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc >= 4) {
@@ -130,7 +148,11 @@ int main(int argc, char **argv)
 			distribution(atof(argv[4]));
 			return 0;
 		}
+		if (!strcmp(argv[3], "answers") && argc == 5 && atoi(argv[4]) > 0 && atoi(argv[4]) <= 100000) {
+			answer_times((unsigned)atoi(argv[4]));
+			return 0;
+		}
 	}
-	fprintf(stderr, "usage: observe SOCKET PAIR in-step [ORDER] | lag SECONDS\n");
+	fprintf(stderr, "usage: observe SOCKET PAIR in-step [ORDER] | lag SECONDS | answers COUNT\n");
 	return 2;
 }

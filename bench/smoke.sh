@@ -46,4 +46,6 @@ run promote --cases in-step
 results_have promote '["stead"]' '["write_ms"]'
 run idle
 results_have idle '["stead"]' '["core_percent", "rss_mb"]'
+run lag --cases idle
+[ ! -e "$(echo "$work/results"/lag-*.json)" ] || results_have_targets lag # not without namespaces
 ! "$top/bench/run" nothing >/dev/null 2>&1 || fail "an unknown measurement is taken"
