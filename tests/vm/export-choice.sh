@@ -8,8 +8,8 @@ disks=(a=128M b=128M data=32M)
 . "$(dirname "$0")/lib.sh" "$@"
 
 join() {
-	on b pair invite db --volume "data=$work/b/data.img" --listen 10.1.0.2:7420 >"$work/token" 2>"$work/err" ||
-		fail "pair invite: $(cat "$work/err")"
+	on b pair invite db --volume "data=$work/b/data.img" --listen 10.1.0.2:7420 >"$work/token" 2>"$work/invite.err" ||
+		fail "pair invite: $(cat "$work/invite.err")"
 	on a pair join - --volume "data=$1" --export "$2" --listen 10.1.0.1:7420 <"$work/token"
 }
 
