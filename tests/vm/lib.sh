@@ -5,6 +5,7 @@
 #
 #   kind=ublk|nbd     which machine: QEMU with kernel 6.12 or User-Mode Linux 6.1
 #   machine_kind=ublk-new   with kind=ublk: the newest kernel instead of 6.12
+#   more_programs=(PATH...)   of the build directory, linked with nothing that the others are not
 #   disks=(NAME=SIZE...)   empty at the first boot
 #   memory=MB, limit=SECONDS (of all boots; a machine that hangs is ended)
 #

@@ -6,7 +6,7 @@
 # again, behind the same link, and while it is not the status says so.
 kind=$1
 disks=(a=128M b=128M)
-programs=(ctl/stead agent/stead-agent receiver/stead-receiver tests/vm/end-device)
+more_programs=(tests/vm/end-device)
 . "$(dirname "$0")/lib.sh" "$@"
 
 pair_on "$kind" 32M

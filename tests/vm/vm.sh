@@ -73,6 +73,7 @@ mkfifo "$work/console"
 	exit 1
 }
 
+programs+=(${more_programs[@]+"${more_programs[@]}"})
 [ -e "$image/$machine_kind/kernel" ] || without "the newest kernel cannot be fetched (then remove $image)"
 
 # The programs, the scripts and the order of the day: what differs between boots.

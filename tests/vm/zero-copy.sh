@@ -7,7 +7,7 @@
 kind=ublk
 machine_kind=ublk-new
 disks=(a=256M b=256M)
-programs=(ctl/stead agent/stead-agent receiver/stead-receiver tests/vm/no-table.so)
+more_programs=(tests/vm/no-table.so)
 . "$(dirname "$0")/lib.sh" "$@"
 
 exported_with() {
