@@ -37,6 +37,9 @@ enum request_flags {
 	REQUEST_FAST = 1 << 2, // ZERO: -EOPNOTSUPP rather than slow
 };
 
+// Of a write: what is not longer is kept for capture, if the engine can see it.
+#define SOURCE_KEPT_BYTES (UINT64_C(64) << 10)
+
 // One request of the application. Same ownership rules as struct disk_io.
 struct request {
 	enum request_op op;

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 
 #define DATA_BYTES_MAX (UINT64_C(32) << 20)
-#define RECENT_BLOCKS 16 // of one write that are kept
 
 void request_finish(struct request *request, int error)
 {
@@ -240,7 +239,7 @@ static void keep(struct request *request)
 	const uint8_t *data = request->data;
 
 	if (request->op != REQUEST_WRITE || request->registered || request->exclusive || request->contended ||
-	    request->range.count > RECENT_BLOCKS || (request->offset | request->length) % BLOCK_SIZE ||
+	    request->length > SOURCE_KEPT_BYTES || (request->offset | request->length) % BLOCK_SIZE ||
 	    !uplink_ready(source) || source->paused || source->plan != PLAN_CHANGES)
 		return;
 	for (uint64_t i = 0; i < request->range.count; i++)

@@ -17,12 +17,12 @@ struct tag {
 	struct request request;
 	struct ublk_queue *queue;
 	const struct ublk_io_desc *desc;
-	uint8_t *buffer; // NULL with zero copy
+	uint8_t *buffer; // with zero copy: for writes that the engine keeps
 	uint16_t number;
 	STAILQ_ENTRY(tag) link; // in copied
 };
 
-// One piece of memory: this, the tags, their buffers or the spare one.
+// One piece of memory: this, the tags, their buffers, the spare one.
 struct ublk_queue {
 	struct loop *loop;
 	struct ublk_queue_config config;
@@ -80,10 +80,12 @@ static void ask(struct tag *tag, uint32_t operation, int32_t result)
 {
 	struct ublk_queue *queue = tag->queue;
 	struct io_uring_sqe *sqe = loop_sqe(queue->loop, &tag->op);
-	const struct ublk_io_cmd command = {.tag = tag->number, .result = result, .addr = (uintptr_t)tag->buffer};
+	bool zero_copy = queue->config.copies == UBLK_ZERO_COPY;
+	const struct ublk_io_cmd command = {
+	        .tag = tag->number, .result = result, .addr = zero_copy ? 0 : (uintptr_t)tag->buffer};
 
 	sqe->opcode = IORING_OP_URING_CMD;
-	if (queue->config.copies == UBLK_ZERO_COPY)
+	if (zero_copy)
 		sqe->addr = place_of(tag) | UBLK_BUFFER_FALLBACK;
 	sqe->fd = queue->config.fd;
 	sqe->cmd_op = operation;
@@ -112,33 +114,33 @@ static void request_done(struct request *request, int error)
 	settle(tag->queue);
 }
 
-// -- with zero copy: through the spare buffer --
+// -- with zero copy: what is copied nevertheless --
 
-// Between it and the request's memory, in the direction of the request.
+// Between a buffer and the request's memory, in the direction of the request.
 static int copy(struct tag *tag)
 {
 	struct ublk_queue *queue = tag->queue;
 	size_t length = (size_t)tag->request.length;
 	off_t at = (off_t)UBLK_CONTENT(tag->number);
-	ssize_t got = tag->request.op == REQUEST_WRITE ? pread(queue->config.fd, queue->spare, length, at)
-	                                               : pwrite(queue->config.fd, queue->spare, length, at);
+	void *data = tag->request.data;
+	ssize_t got = tag->request.op == REQUEST_WRITE ? pread(queue->config.fd, data, length, at)
+	                                               : pwrite(queue->config.fd, data, length, at);
 
 	if (got < 0)
 		return -errno;
 	return (size_t)got == length ? 0 : -EIO;
 }
 
-// Of the first one.
-static void begin_copied(struct ublk_queue *queue)
+static void begin_copied(struct tag *tag, uint8_t *data)
 {
-	struct tag *tag = STAILQ_FIRST(&queue->copied);
-	int error = tag->request.op == REQUEST_WRITE ? copy(tag) : 0;
+	int error;
 
-	tag->request.data = queue->spare;
+	tag->request.data = data;
+	error = tag->request.op == REQUEST_WRITE ? copy(tag) : 0;
 	if (error < 0)
 		request_done(&tag->request, error);
 	else
-		source_submit(queue->config.source, &tag->request);
+		source_submit(tag->queue->config.source, &tag->request);
 }
 
 static void copied_done(struct tag *tag, int *error)
@@ -149,13 +151,17 @@ static void copied_done(struct tag *tag, int *error)
 		*error = copy(tag);
 	STAILQ_REMOVE_HEAD(&queue->copied, link);
 	if (!STAILQ_EMPTY(&queue->copied))
-		begin_copied(queue);
+		begin_copied(STAILQ_FIRST(&queue->copied), queue->spare);
 }
 
 static void begin_uncopied(struct tag *tag)
 {
 	struct ublk_queue *queue = tag->queue;
 
+	if (tag->request.op == REQUEST_WRITE && tag->request.length <= SOURCE_KEPT_BYTES) {
+		begin_copied(tag, tag->buffer);
+		return;
+	}
 	if (!(tag->desc->op_flags & UBLK_IO_F_NEED_REG_BUF)) {
 		tag->request.registered = (unsigned)place_of(tag) + 1;
 		source_submit(queue->config.source, &tag->request);
@@ -163,7 +169,7 @@ static void begin_uncopied(struct tag *tag)
 	}
 	STAILQ_INSERT_TAIL(&queue->copied, tag, link);
 	if (STAILQ_FIRST(&queue->copied) == tag)
-		begin_copied(queue);
+		begin_copied(tag, queue->spare);
 }
 
 // False: the driver sent what was never announced to it.
@@ -265,8 +271,9 @@ static int map_descs(struct ublk_queue *queue, struct error *err)
 struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_config *config, struct error *err)
 {
 	size_t front = to_pages(sizeof(struct ublk_queue) + config->depth * sizeof(struct tag));
-	bool each = config->copies == UBLK_DRIVER_COPIES;
-	size_t bytes = front + (each ? config->depth : 1) * (size_t)config->buffer_bytes;
+	bool zero_copy = config->copies == UBLK_ZERO_COPY;
+	size_t each = zero_copy ? (size_t)SOURCE_KEPT_BYTES : config->buffer_bytes;
+	size_t bytes = front + config->depth * each + (zero_copy ? config->buffer_bytes : 0);
 	struct ublk_queue *queue =
 	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
@@ -279,7 +286,7 @@ struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_con
 	queue->config = *config;
 	queue->bytes = bytes;
 	queue->end.run = end;
-	queue->spare = each ? NULL : (uint8_t *)queue + front;
+	queue->spare = zero_copy ? (uint8_t *)queue + front + config->depth * each : NULL;
 	STAILQ_INIT(&queue->copied);
 	if (map_descs(queue, err) < 0) {
 		ublk_queue_free(queue);
@@ -290,7 +297,7 @@ struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_con
 		        .op = {fetched},
 		        .queue = queue,
 		        .desc = queue->descs + i,
-		        .buffer = each ? (uint8_t *)queue + front + i * (size_t)config->buffer_bytes : NULL,
+		        .buffer = (uint8_t *)queue + front + i * each,
 		        .number = (uint16_t)i,
 		};
 	return queue;
