@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
+#define PLACES_MAX (UINT32_C(1) << 28)
+#define CHAINS_PER_PLACE 4 // most are empty: a block that is not kept is mostly found out at its chain's head
 
 // A place for one block. It stays the block's own while the block is rewritten
 // again and again, so that a small hot set stays small.
@@ -36,9 +38,9 @@ struct recent *recent_new(uint64_t bytes)
 
 	if (!recent)
 		return NULL;
-	recent->count = count < NONE / 2 ? (uint32_t)count : NONE / 2;
-	recent->chain_count = 1;
-	while (recent->chain_count < recent->count)
+	recent->count = count < PLACES_MAX ? (uint32_t)count : PLACES_MAX;
+	recent->chain_count = CHAINS_PER_PLACE;
+	while (recent->chain_count < CHAINS_PER_PLACE * recent->count)
 		recent->chain_count *= 2;
 	return recent;
 }
