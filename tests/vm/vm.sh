@@ -158,7 +158,7 @@ machine_boot() {
 }
 
 memory=${memory:-768}
-limit=$((${limit:-400} * ${STEAD_PATIENCE:-1}))
+limit=$((${limit:-600} * ${STEAD_PATIENCE:-1}))
 deadline=$((SECONDS + limit))
 arguments=("$@")
 boot=1 result=again
