@@ -179,6 +179,9 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 
 int pair_files_opened(const struct pair_files *files, struct error *err)
 {
+	// It was read from one end to the other. From now on what changes lies here
+	// and there, and the pages around it would be brought in for nothing.
+	madvise(files->map, files->map_bytes, MADV_RANDOM);
 	if (msync(files->map, BLOCK_SIZE, MS_SYNC) == 0)
 		return 0;
 	return fail(err, errno, "sync the change map of pair %s: %s", files->config.name, strerror(errno));

@@ -111,6 +111,7 @@ static void *map_of(size_t bytes)
 	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fileno(file), 0);
 	if (memory == MAP_FAILED)
 		give_up("no memory for the map");
+	madvise(memory, bytes, MADV_RANDOM);
 	fclose(file);
 	return memory;
 }

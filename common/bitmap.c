@@ -195,8 +195,15 @@ void bitmap_clear_all(struct bitmap *bitmap)
 
 uint64_t bitmap_next(const struct bitmap *bitmap, uint64_t from)
 {
+	uint64_t first = from / 64;
 	unsigned i = 0;
 
+	// A word that is empty, as the level above knows, may lie in memory that was
+	// never touched: looking at it would bring it in.
+	if (bitmap->levels > 1 && first < bitmap->words[0] && !(bitmap->level[1][first / 64] >> (first % 64) & 1)) {
+		from = first + 1;
+		i = 1;
+	}
 	// Up until a word has something at or after the position ...
 	for (;; i++) {
 		uint64_t index = from / 64, word;
