@@ -124,9 +124,9 @@ wire_rate() {
 near=()
 [ "${STEAD_BENCH_NETWORK:-}" != own ] || wire_make
 
-# Bytes that the wire has carried so far, both directions and all headers.
+# Bytes that the wire has carried so far, both directions and all headers; awk's %d may end at 2^31.
 wire_bytes() {
-	awk -v name="$link_device:" '$1 == name { printf "%d\n", $2 + (name == "lo:" ? 0 : $10) }' /proc/net/dev
+	awk -v name="$link_device:" '$1 == name { printf "%.0f\n", $2 + (name == "lo:" ? 0 : $10) }' /proc/net/dev
 }
 
 # Which nodes are near and which far: nodes_at NEAR FAR
