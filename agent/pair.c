@@ -61,7 +61,7 @@ static void refuse(struct pair *pair, const struct error *reason)
 	pair->phase = PAIR_REFUSED;
 	log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", pair->name, reason->text);
 	pair_answer(pair, -EINVAL, reason);
-	turn_abandon(pair);
+	turn_abandon(pair, -EINVAL, reason);
 }
 
 static void serve(struct pair *pair)
@@ -279,6 +279,7 @@ static void watch(struct timer *timer)
 static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
 {
 	struct pair *pair = user;
+	struct error err;
 
 	(void)payload;
 	(void)length;
@@ -287,6 +288,10 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	else if (damaged)
 		log_event(LOG_LEVEL_WARNING, "state-repaired", "pair=%s", pair->name);
 	pair->phase = PAIR_RUNNING;
+	if (!pair->files.state.fenced) { // a turn that it was opened for was not for this state
+		fail(&err, EAGAIN, "pair %s: its role was changed meanwhile", pair->name);
+		turn_abandon(pair, -EAGAIN, &err);
+	}
 	log_event(LOG_LEVEL_INFO, "pair-started", "pair=%s role=primary volumes=%u peer=%s", pair->name,
 	          pair->files.state.volume_count, pair->files.config.peer);
 	source_start(pair->source);
@@ -354,6 +359,7 @@ static void open_done(struct job *job)
 	if (result == -EREMOTE) {
 		fail(&err, EREMOTE, "pair %s: this node is its standby, not its primary", pair->name);
 		pair_answer(pair, -EREMOTE, &err);
+		turn_abandon(pair, -EREMOTE, &err);
 		pair->stop_wanted = true;
 	}
 	if (result < 0) {

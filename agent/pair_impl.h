@@ -106,7 +106,8 @@ void turn_not_taken(struct pair *pair, const char *why);
 void turn_wanted(struct pair *pair); // the standby asks for a switchover
 
 // turn_stop.c
-void turn_abandon(struct pair *pair); // the pair stops for another reason
+// One that the pair does not stop for yet cannot be carried out any more.
+void turn_abandon(struct pair *pair, int error, const struct error *reason);
 bool turn_busy(struct pair *pair); // the engine has stopped; calls pair_shut() when it is done with it
 void turn_files(struct pair *pair); // instead of closing them. Blocks
 

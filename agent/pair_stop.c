@@ -102,11 +102,11 @@ void pair_stop(struct pair *pair, void (*gone)(void *user), void *user)
 {
 	struct error reason;
 
-	turn_abandon(pair);
+	fail(&reason, ESHUTDOWN, "pair %s is stopping", pair->name);
+	turn_abandon(pair, -ESHUTDOWN, &reason);
 	pair->gone = gone;
 	pair->gone_user = user;
 	clock_cancel(loop_clock(pair->agent->loop), &pair->watch_timer);
-	fail(&reason, ESHUTDOWN, "pair %s is stopping", pair->name);
 	pair_answer(pair, -ESHUTDOWN, &reason);
 	if (pair->phase == PAIR_OPENING) {
 		pair->stop_wanted = true;

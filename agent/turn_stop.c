@@ -97,14 +97,10 @@ void turn_stop(struct turn *turn)
 	pair_stop(turn->pair, stopped, turn);
 }
 
-void turn_abandon(struct pair *pair)
+void turn_abandon(struct pair *pair, int error, const struct error *reason)
 {
-	struct error err;
-
-	if (!pair->turn || pair->turn->going)
-		return;
-	fail(&err, ESHUTDOWN, "pair %s is stopping", pair->name);
-	turn_refuse(pair->turn, -ESHUTDOWN, &err);
+	if (pair->turn && !pair->turn->going)
+		turn_refuse(pair->turn, error, reason);
 }
 
 // -- between the engine's end and that of the files --

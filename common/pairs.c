@@ -86,14 +86,21 @@ static bool is_of(const struct paths *paths, const char *pair, enum role role, s
 int pair_open(const struct paths *paths, const char *pair, enum role role, struct pair_config *config,
               struct pair_state *state, struct error *err)
 {
-	int result;
+	int result = -EREMOTE, lock;
 
 	config_init(config);
 	snprintf(config->name, sizeof(config->name), "%s", pair);
 	if (!is_of(paths, pair, role, state))
 		return -EREMOTE;
-	result = pair_load(paths, pair, config, state, err);
-	return result < 0 ? result : pair_lock(paths, pair, err);
+	lock = pair_lock(paths, pair, err);
+	if (lock < 0)
+		return lock;
+	// Who held the lock until now may have given the pair another role.
+	if (is_of(paths, pair, role, state))
+		result = pair_load(paths, pair, config, state, err);
+	if (result < 0)
+		close(lock);
+	return result < 0 ? result : lock;
 }
 
 static int clear_directory(const char *path, struct error *err)
