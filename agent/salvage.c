@@ -90,16 +90,23 @@ static void close_copy(struct copy *copy, bool keep)
 	}
 }
 
+// Named for the time, and numbered where one is there already.
 static int make_directory(const struct paths *paths, const char *pair, char directory[PATHS_MAX], struct error *err)
 {
-	char stamp[32];
+	char stamp[40];
 	time_t now = time(NULL);
 	struct tm tm;
+	size_t length;
 	int result;
 
 	gmtime_r(&now, &tm);
-	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
-	result = make_directories(path_salvage(paths, pair, stamp, directory), 0700, err);
+	length = strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+	path_salvage(paths, pair, stamp, directory);
+	for (unsigned number = 2; access(directory, F_OK) == 0; number++) {
+		snprintf(stamp + length, sizeof(stamp) - length, "-%u", number);
+		path_salvage(paths, pair, stamp, directory);
+	}
+	result = make_directories(directory, 0700, err);
 	if (!result)
 		result = sync_directory(paths->state, err);
 	return result;
