@@ -229,6 +229,8 @@ void node_stopped(void *user)
 	trace(node->sim, "node %u has stopped", node->index);
 	if (node->source) {
 		source_status(node->source, status);
+		// What its peer has was never found out: it cannot say what it holds beyond.
+		node->generation->tainted |= node->then == THEN_RETURN && !status->complete;
 		node->held_beyond = !status->complete || status->bytes_behind;
 		node->held_cut = node->held_beyond      ? status->open - 1
 		                 : status->acknowledged ? status->acknowledged
