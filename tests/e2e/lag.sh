@@ -31,15 +31,27 @@ for node in a b; do
 	wait_for 10 "the new limits" status_is $node .rpo_seconds $rpo
 done
 
+# metric NODE DAEMON: whether it says breached, made anew each second
+metric() {
+	local address
+
+	address=$(sed -n 's/.* metrics address=//p' "$work/$1/$2.log" | tail -n 1)
+	curl -sf "http://$address/metrics" | sed -n 's/^stead_rpo_state{.*state="breached"} //p'
+}
+
+metrics_say() {
+	[ -n "$(metric a agent)" ] && [ -n "$(metric b receiver)" ]
+}
+wait_for 10 "metrics of the pair" metrics_say
+
 # look NODE DAEMON: what it says now, between two times
 look() {
-	local node=$1 address from status metric check
+	local node=$1 from status metric check
 
-	address=$(sed -n 's/.* metrics address=//p' "$work/$node/$2.log" | tail -n 1)
 	from=$EPOCHREALTIME
 	status=$(on "$node" status db --json)
 	printf '{"from":%s,"to":%s,"status":%s,' "$from" "$EPOCHREALTIME" "$status"
-	metric=$(curl -sf "http://$address/metrics" | sed -n 's/^stead_rpo_state{.*state="breached"} //p')
+	metric=$(metric "$node" "$2")
 	on "$node" check db >/dev/null
 	check=$?
 	printf '"metric":%s,"check":%s,"end":%s}\n' "$metric" $check "$EPOCHREALTIME"

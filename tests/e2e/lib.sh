@@ -179,6 +179,11 @@ node_new() {
 	port[$1]=${port[$1]:-$(free_port)}
 }
 
+# What a daemon that was just started says of its pairs, it knows.
+pairs_are_read() {
+	[ "$(on "$1" status --json 2>/dev/null | jq 'all(.role != null or .reason != "opening")')" = true ]
+}
+
 # The control socket answers.
 daemon_ready() {
 	[ -S "$work/$1/run/stead/$2.sock" ] && kill -0 "${pid[$1.$2]}" 2>/dev/null
@@ -198,6 +203,7 @@ agent_start() {
 		>>"$work/$node/agent.log" 2>&1 </dev/null &
 	pid[$node.agent]=$!
 	wait_for 30 "agent of $node to start" daemon_alive_or_ready "$node" agent
+	wait_for 30 "$node to read its pairs" pairs_are_read "$node"
 }
 
 receiver_start() {
@@ -210,6 +216,7 @@ receiver_start() {
 		${receiver_options[$node]:-} >>"$work/$node/receiver.log" 2>&1 </dev/null &
 	pid[$node.receiver]=$!
 	wait_for 30 "receiver of $node to start" daemon_alive_or_ready "$node" receiver
+	wait_for 30 "$node to read its pairs" pairs_are_read "$node"
 }
 
 # Time for neither cleanup nor flush: daemon_kill NODE agent|receiver
