@@ -224,8 +224,8 @@ static void prepare_work(struct job *job)
 static void close_down(struct ublk_device *device);
 
 // The kernel looks for partitions with the driver locked, and the look waits for
-// the loop to read them. A process that is killed meanwhile leaves nothing
-// locked: the look is done by a worker of its own ring, and dies with it.
+// the loop to read them. On Linux 6.12 a process that is killed just then may
+// never end, nor its device be taken up; no parameter does without the look.
 static void start_work(struct job *job)
 {
 	struct ublk_device *device = of_job(job);
