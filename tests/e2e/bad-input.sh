@@ -84,7 +84,7 @@ if (requires_loop) >/dev/null 2>&1; then
 	truncate -s 16M "$work/b/mounted.img"
 	mkfs.ext4 -q -F "$work/b/mounted.img"
 	loop=$(losetup --find --show "$work/b/mounted.img")
-	on_exit_undo "losetup -d $loop"
+	on_exit_undo "loop_detach $loop"
 	mount_at "$loop" "$work/mnt"
 	refused "volume is mounted" "mounted|use" invite db --volume "data=$loop"
 	umount "$work/mnt"

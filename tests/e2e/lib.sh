@@ -83,6 +83,13 @@ requires_loop() {
 	rm -f "$work/loop-probe"
 }
 
+# Detaches it if it is ours: its number may belong to another test by now.
+loop_detach() {
+	case $(losetup -n -O BACK-FILE "$1" 2>/dev/null) in
+	"$work"/*) losetup -d "$1" ;;
+	esac
+}
+
 requires_fuse() {
 	requires nbdfuse fusermount3
 	[ -w /dev/fuse ] || skip "no /dev/fuse here"
@@ -514,7 +521,7 @@ attach() {
 	on_exit_undo "umount -l $fuse"
 	wait_for 30 "nbdfuse" test -e "$fuse/volume"
 	device=$(losetup --find --show "$fuse/volume") || fail "losetup"
-	on_exit_undo "losetup -d $device"
+	on_exit_undo "loop_detach $device"
 	fuse_of[$device]=$fuse
 }
 declare -A fuse_of
@@ -532,7 +539,7 @@ small_disk() {
 	truncate -s "$2" "$work/$1.disk"
 	mkfs.ext4 -q -F -m 0 "$work/$1.disk" || fail "mkfs.ext4"
 	device=$(losetup --find --show "$work/$1.disk") || fail "losetup"
-	on_exit_undo "losetup -d $device"
+	on_exit_undo "loop_detach $device"
 	mkdir -p "$work/$1/var/lib/stead"
 	mount_at "$device" "$work/$1/var/lib/stead"
 	on_exit_undo "umount -l $work/$1/var/lib/stead"
