@@ -113,12 +113,13 @@ of b "$down | all(.status.lag_seconds <= .to - \$from + 3 and .status.lag_second
 for node in a b; do
 	role=primary daemon=agent
 	[ $node = a ] || role=standby daemon=receiver
-	of $node 'all((.status.rpo_state == "breached") == (.status.lag_seconds > $rpo))' "${times[@]}"
+	# The figures are rounded.
+	of $node 'all((.status.lag_seconds - $rpo | fabs) < 0.01 or (.status.rpo_state == "breached") == (.status.lag_seconds > $rpo))' "${times[@]}"
 	began=$(told rpo-breached $role) ended=$(told rpo-recovered $role) risk=$(awk -v role=$role \
 		'$2 == "rpo-at-risk" && $3 == role { print $1; exit }' "$work/told")
 	jq -en "$risk < $began and $began < $ended and $began >= $from + $rpo - 3 and $ended > $up" >/dev/null ||
 		fail "$role: at risk $risk, breached $began, recovered $ended, first write $from, link up $up"
-	awk -v role=$role -v rpo=$rpo '$2 == "rpo-breached" && $3 == role { exit !($4 > rpo) }' "$work/told" ||
+	awk -v role=$role -v rpo=$rpo '$2 == "rpo-breached" && $3 == role { exit !($4 >= rpo) }' "$work/told" ||
 		fail "the $role told a breach with a lag of less: $(cat "$work/told")"
 	for event in rpo-at-risk rpo-breached rpo-recovered; do
 		grep -q " $event pair=db " "$work/$node/$daemon.log" || fail "no $event in the log of $node"
