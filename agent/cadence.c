@@ -90,7 +90,7 @@ bool cadence_due(struct cadence *cadence, uint64_t now, const struct cadence_loa
 {
 	uint64_t target = cadence->rpo / 2, look = between(SOON_MIN, target / 16, SOON_MAX);
 	uint64_t soon = between(SOON_MIN, cadence->rpo / 50, SOON_MAX);
-	double needed = (double)cadence_estimate(cadence, load->open) + sending_time(cadence, load->backlog);
+	double needed = (double)cadence_estimate(cadence, load->open);
 	double latest = (double)load->opened + (double)target - (double)look - needed;
 	bool quiet = still(cadence, now, soon, load);
 

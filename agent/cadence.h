@@ -22,7 +22,6 @@ struct cadence {
 struct cadence_load {
 	uint64_t open; // in the open set
 	uint64_t opened; // clock_now() of its first change
-	uint64_t backlog; // cut, and not yet handed to the network
 	uint64_t changed; // written since ever: also what overwrites what is in the set
 	uint64_t cut; // clock_now() of the last cut; 0: none
 	uint64_t written; // since that cut

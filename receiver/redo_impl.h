@@ -51,7 +51,6 @@ struct flush {
 	struct disk_io io;
 	struct redo *redo;
 	unsigned volume;
-	bool wanted; // by the walk's end
 	bool busy;
 	struct disk_io *waiting, *under_way; // flushes of the application, linked by next
 };
