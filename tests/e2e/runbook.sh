@@ -28,7 +28,7 @@ declare -A ran=()
 here_of() {
 	sed -E "s#/dev/vg0/([a-z]+)#$work/$node/\1.img#g
 		s#(^|[ '=])/(run|var/lib|etc)/stead#\1$work/$node/\2/stead#g
-		s#(^|[ '=])/(srv|root)/#\1$work/$node/\2/#g
+		s#(^|[ '=])/(srv)/#\1$work/$node/\2/#g
 		s#a\.example:7420#127.0.0.1:$back_port#g; s#b\.example:7420#127.0.0.1:$link_port#g
 		s#c\.example:7420#127.0.0.1:${port[c]}#g" <<<"$1"
 }
@@ -256,7 +256,7 @@ in_block= kind= node= number=0
 touch "$work/token"
 for node in a b c; do
 	node_new "$node"
-	mkdir -p "$work/$node/root" "$work/$node/srv/data"
+	mkdir -p "$work/$node/srv/data"
 	volume_make "$node" data 64M
 	volume_make "$node" log 16M
 done
