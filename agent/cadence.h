@@ -14,8 +14,11 @@ struct cadence {
 	double rate; // wire bytes a second while an epoch is shipped; 0: not known yet
 	double ratio; // wire bytes for a byte of content
 	double fixed; // ns that an epoch takes beside its bytes
+	double spread; // how much longer than expected the slow ones take, as a share of that
 	uint64_t seen; // bytes changed, at the last look
 	uint64_t still; // clock_now() since when nothing changes
+	uint64_t paused; // ns: how long that was, as far as was seen
+	double pause; // ns: the longest from which writing came back, of late
 };
 
 // What is to be shipped, in bytes of content.
@@ -25,6 +28,7 @@ struct cadence_load {
 	uint64_t changed; // written since ever: also what overwrites what is in the set
 	uint64_t cut; // clock_now() of the last cut; 0: none
 	uint64_t written; // since that cut
+	uint64_t ahead; // ns that what was cut before is expected to take still
 	bool busy; // an epoch is on its way
 };
 

@@ -72,6 +72,8 @@ static void merge(struct source *source)
 		}
 		if (!source->open->opened)
 			source->open->opened = clock_now(source->clock);
+		if (source->merging->opened && source->merging->opened < source->open->opened)
+			source->open->opened = source->merging->opened;
 		set_release(&source->map, source->merging);
 		source->merging = NULL;
 	}
@@ -152,6 +154,26 @@ static void cut(struct source *source, struct change_set *free_set)
 	shipper_pump(source);
 }
 
+// Since when it is shipped: where epochs follow one another without a pause, since
+// the one before was durable.
+static uint64_t begun(const struct source *source, const struct epoch *epoch)
+{
+	return epoch->cut_at > source->measured_at ? epoch->cut_at : source->measured_at;
+}
+
+// How long what was sent is expected to take still.
+static uint64_t ahead(const struct source *source)
+{
+	uint64_t expected = 0, elapsed;
+
+	if (!source->sent_count)
+		return 0;
+	for (unsigned i = 0; i < source->sent_count; i++)
+		expected += cadence_estimate(&source->cadence, source->sent[i].content);
+	elapsed = clock_now(source->clock) - begun(source, &source->sent[0]);
+	return expected > elapsed ? expected - elapsed : 0;
+}
+
 // Whether it is time to cut the open set; else when to ask again.
 static bool due(struct source *source, uint64_t *again)
 {
@@ -161,6 +183,7 @@ static bool due(struct source *source, uint64_t *again)
 	        .changed = source->changed.total,
 	        .cut = source->cut_at,
 	        .written = source->changed.total - source->changed_at_cut,
+	        .ahead = ahead(source),
 	        .busy = source->sent_count > 0,
 	};
 
@@ -271,15 +294,12 @@ static void drop_sent(struct source *source, unsigned index)
 		source->sent[i] = source->sent[i + 1];
 }
 
-// What shipping took. Where epochs follow one another without a pause, the time
-// since the one before counts.
 static void measure(struct source *source, const struct epoch *epoch)
 {
 	uint64_t now = clock_now(source->clock), bytes = source->shipped.total - source->measured;
-	uint64_t begun = epoch->cut_at > source->measured_at ? epoch->cut_at : source->measured_at;
 
 	if (epoch->kind == EPOCH_ATOMIC && !epoch->compare)
-		cadence_shipped(&source->cadence, epoch->content, bytes, now - begun);
+		cadence_shipped(&source->cadence, epoch->content, bytes, now - begun(source, epoch));
 	source->measured = source->shipped.total;
 	source->measured_at = now;
 }

@@ -22,6 +22,8 @@ struct load {
 
 extern const struct load load_steady; // 2 MB/s anywhere
 extern const struct load load_hot, load_hot_short; // half of that to a hundredth of the volume
+extern const struct load load_hot_with_pauses; // all of it hot, and in bursts
+extern const struct load load_uneven; // 2 MB/s, on a link that is not always as fast
 extern const struct load load_bursts; // 8 MB within 100 ms, every 10 s
 extern const struct load load_day_and_night; // 3.5 MB/s and 20 kB/s, half a minute each
 extern const struct load load_sequential; // 3 MB/s

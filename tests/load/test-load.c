@@ -121,6 +121,14 @@ static void hot_set(void **state)
 	(void)state;
 	expect(&load_hot, &(struct bounds){13, 15, 16, 0.22, 0.25});
 	expect(&load_hot_short, &hot_short_bounds);
+	expect(&load_hot_with_pauses, &(struct bounds){12, 15, 16, 0.035, 0.06});
+}
+
+// The aim is kept although some epochs take longer than is expected of them.
+static void uneven_link(void **state)
+{
+	(void)state;
+	expect(&load_uneven, &(struct bounds){1.8, 2.5, 2.8, 0.475, 0.505});
 }
 
 static void day_and_night(void **state)
@@ -234,6 +242,34 @@ static void less_bandwidth_from_now_on(void **state)
 	world_free(world);
 }
 
+// The connection ends while an epoch is on its way: what travels anew is as old
+// as it was, and does not wait for as long again.
+static void shipped_anew(void **state)
+{
+	struct world *world = world_new(&(struct world_speeds){.link = 4000000, .rpo = 60 * SEC});
+	struct load_state load = {.world = world, .load = &load_steady};
+	struct source_status status;
+	uint64_t open = 0, most = 0;
+	unsigned cut = 0;
+
+	(void)state;
+	for (unsigned ms = 1; ms <= 90000; ms++) {
+		load_steady.step(&load, ms);
+		world_run(world, MSEC);
+		source_status(world->source, &status);
+		if (!cut && ms > WARM && status.open > open && open)
+			cut = ms;
+		open = status.open;
+		world->network.partitioned = cut && ms - cut < 6000;
+		if (status.lag > most)
+			most = status.lag;
+	}
+	print_message("shipped anew: cut after %u ms, lag most %.2f s\n", cut, (double)most / 1e9);
+	assert_true(cut > 20000);
+	assert_true(most < 45 * SEC);
+	world_free(world);
+}
+
 // Nothing that either node says depends on the other one's clock.
 static void clocks_an_hour_apart(void **state)
 {
@@ -280,6 +316,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(steady),
 	        cmocka_unit_test(hot_set),
+	        cmocka_unit_test(uneven_link),
 	        cmocka_unit_test(day_and_night),
 	        cmocka_unit_test(sequential),
 	        cmocka_unit_test(recorded),
@@ -288,6 +325,7 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(slow_link),
 	        cmocka_unit_test(slow_standby),
 	        cmocka_unit_test(less_bandwidth_from_now_on),
+	        cmocka_unit_test(shipped_anew),
 	        cmocka_unit_test(clocks_an_hour_apart),
 	};
 
