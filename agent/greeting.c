@@ -13,6 +13,7 @@ void greeting_send(struct source *source)
 	struct wire_hello hello = {
 	        .version_min = WIRE_VERSION,
 	        .version_max = WIRE_VERSION,
+	        .features = WIRE_FEATURES,
 	        .pair = source->state.pair,
 	        .role = ROLE_PRIMARY,
 	        .lineage = source->state.lineage,

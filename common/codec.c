@@ -6,7 +6,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <lz4.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -16,13 +15,13 @@
 #define CODEC_AT 12
 #define EXTENTS_AT 16
 #define EXTENT_BYTES 16
-#define CODEC_LZ4 1
 
 // Where things are in an END body, see wire_put_end().
 #define FRAMES_AT 8
 #define DIGEST_AT 16
 
 #define BACK_OFF_MAX 4 // as a power of two
+#define BACK_OFF_MAX_ZSTD 1 // the wire is slow: an attempt costs less than a frame that was not made small
 
 // A frame that does not shrink by this part is sent as it is: unpacking it
 // would cost the receiver more than it saves.
@@ -35,8 +34,9 @@ struct encoder {
 	struct blockhash *hash; // NULL: no key yet
 	unsigned misses; // attempts to compress that failed, one after another
 	unsigned skip; // frames to send without an attempt
-	uint8_t *packed; // content without its zero blocks, BLOCKS_RAW_MAX
-	void *lz4; // working memory of the compressor
+	uint8_t *dense; // content without its zero blocks, BLOCKS_RAW_MAX
+	struct packer *packer;
+	enum pack_level level;
 };
 
 struct encoder *encoder_new(void)
@@ -45,12 +45,13 @@ struct encoder *encoder_new(void)
 
 	if (!encoder)
 		return NULL;
-	encoder->packed = malloc(BLOCKS_RAW_MAX);
-	encoder->lz4 = malloc((size_t)LZ4_sizeofState());
-	if (!encoder->packed || !encoder->lz4) {
+	encoder->dense = malloc(BLOCKS_RAW_MAX);
+	encoder->packer = packer_new();
+	if (!encoder->dense || !encoder->packer) {
 		encoder_free(encoder);
 		return NULL;
 	}
+	encoder->level = PACK_LZ4;
 	return encoder;
 }
 
@@ -59,8 +60,8 @@ void encoder_free(struct encoder *encoder)
 	if (!encoder)
 		return;
 	blockhash_free(encoder->hash);
-	free(encoder->packed);
-	free(encoder->lz4);
+	free(encoder->dense);
+	packer_free(encoder->packer);
 	free(encoder);
 }
 
@@ -70,6 +71,11 @@ void encoder_set_hash_key(struct encoder *encoder, const uint8_t key[16])
 	encoder->hash = blockhash_new(key);
 	if (!encoder->hash)
 		abort(); // out of memory; a COMPARE without hashes must not exist
+}
+
+void encoder_set_level(struct encoder *encoder, enum pack_level level)
+{
+	encoder->level = level;
 }
 
 static bool block_is_zero(const uint8_t *block)
@@ -136,43 +142,43 @@ static const uint8_t *take_zeroes_out(struct encoder *encoder, const struct mess
 			if (block_is_zero(block)) {
 				// what came before stays where it is until now
 				if (!any_zero)
-					memcpy(encoder->packed, data, seen * BLOCK_SIZE);
+					memcpy(encoder->dense, data, seen * BLOCK_SIZE);
 				any_zero = true;
 				extents_add(extents, first + j, 1, 1);
 				continue;
 			}
 			if (any_zero)
-				memcpy(encoder->packed + kept * BLOCK_SIZE, block, BLOCK_SIZE);
+				memcpy(encoder->dense + kept * BLOCK_SIZE, block, BLOCK_SIZE);
 			kept++;
 			extents_add(extents, first + j, 1, 0);
 		}
 	}
 	extents_end(extents);
 	*raw_length = (uint32_t)(kept * BLOCK_SIZE);
-	return any_zero ? encoder->packed : data;
+	return any_zero ? encoder->dense : data;
 }
 
-// Compresses content into out and returns the length; 0: send it as it is.
-// Data that does not shrink comes in long runs: after each attempt in vain
-// twice as many frames are sent without one, up to 2^BACK_OFF_MAX.
-static size_t compress(struct encoder *encoder, const uint8_t *content, uint32_t length, uint8_t *out)
+// Packs content into out and returns the length; 0: send it as it is. Data that
+// does not shrink comes in long runs: after each attempt in vain twice as many
+// frames are sent without one, up to a limit.
+static size_t pack(struct encoder *encoder, const uint8_t *content, uint32_t length, uint8_t *out, enum codec *codec)
 {
-	int room = (int)(length - length / WORTH_WHILE - 1);
-	int compressed;
+	unsigned most = encoder->level >= PACK_ZSTD_FAST ? BACK_OFF_MAX_ZSTD : BACK_OFF_MAX;
+	size_t packed;
 
-	if (length == 0)
+	if (length == 0 || encoder->level == PACK_RAW)
 		return 0;
 	if (encoder->skip > 0) {
 		encoder->skip--;
 		return 0;
 	}
-	compressed = LZ4_compress_fast_extState(encoder->lz4, (const char *)content, (char *)out, (int)length, room, 1);
-	if (compressed > 0) {
+	packed = packer_pack(encoder->packer, encoder->level, content, length, out, length - length / WORTH_WHILE - 1,
+	                     codec);
+	if (packed > 0) {
 		encoder->misses = 0;
-		return (size_t)compressed;
+		return packed;
 	}
-	if (encoder->misses < BACK_OFF_MAX)
-		encoder->misses++;
+	encoder->misses = encoder->misses < most ? encoder->misses + 1 : most;
 	encoder->skip = 1U << encoder->misses;
 	return 0;
 }
@@ -181,6 +187,7 @@ static size_t put_content(struct encoder *encoder, const struct message *message
 {
 	struct extents extents = {.at = payload + EXTENTS_AT};
 	const uint8_t *content;
+	enum codec codec = CODEC_NONE;
 	uint32_t raw_length;
 	uint8_t *out;
 	size_t length;
@@ -190,9 +197,9 @@ static size_t put_content(struct encoder *encoder, const struct message *message
 	memcpy(payload, message->body, EXTENTS_AT);
 	put_u32(payload + COUNT_AT, extents.count);
 	put_u32(payload + RAW_LENGTH_AT, raw_length);
-	length = compress(encoder, content, raw_length, out);
+	length = pack(encoder, content, raw_length, out, &codec);
 	if (length > 0) {
-		payload[CODEC_AT] = CODEC_LZ4;
+		payload[CODEC_AT] = (uint8_t)codec;
 	} else if (raw_length > 0) {
 		length = raw_length;
 		memcpy(out, content, length);
@@ -244,20 +251,10 @@ size_t encoder_encode(struct encoder *encoder, const struct message *message, ui
 	return FRAME_HEADER_BYTES + length;
 }
 
-int blocks_unpack(const struct wire_blocks *blocks, uint8_t *out)
+int blocks_unpack(struct unpacker *unpacker, const struct wire_blocks *blocks, uint8_t *out)
 {
-	int length;
-
-	if (!blocks->compressed) {
-		if (blocks->payload_length != blocks->raw_length)
-			return -EBADMSG;
-		if (blocks->raw_length > 0)
-			memcpy(out, blocks->payload, blocks->raw_length);
-		return 0;
-	}
-	length = LZ4_decompress_safe((const char *)blocks->payload, (char *)out, (int)blocks->payload_length,
-	                             (int)blocks->raw_length);
-	return length >= 0 && (uint32_t)length == blocks->raw_length ? 0 : -EBADMSG;
+	return unpacker_unpack(unpacker, blocks->codec, blocks->payload, blocks->payload_length, out,
+	                       blocks->raw_length);
 }
 
 uint64_t epoch_digest(uint64_t digest, uint64_t checksum)

@@ -392,12 +392,15 @@ static uint64_t read_extents(struct reader *reader, struct wire_blocks *blocks, 
 static int get_blocks(struct reader *reader, bool compare, uint32_t payload_length, struct wire_blocks *blocks)
 {
 	uint64_t content;
+	uint8_t codec;
 
 	memset(blocks, 0, sizeof(*blocks));
 	blocks->volume = read_u32(reader);
 	blocks->extent_count = read_u32(reader);
 	blocks->raw_length = read_u32(reader);
-	blocks->compressed = read_bool(reader);
+	codec = read_u8(reader);
+	reader_demand(reader, codec <= CODEC_MAX);
+	blocks->codec = codec;
 	read_zeroes(reader, 3);
 	reader_demand(reader, blocks->volume < VOLUMES_MAX);
 	reader_demand(reader, blocks->raw_length <= BLOCKS_RAW_MAX);
@@ -408,9 +411,9 @@ static int get_blocks(struct reader *reader, bool compare, uint32_t payload_leng
 	blocks->payload = reader->at;
 	blocks->payload_length = payload_length - EXTENTS_AT - blocks->extent_count * EXTENT_BYTES;
 	if (compare) {
-		if (blocks->compressed || blocks->payload_length != content * BLOCKHASH_BYTES)
+		if (blocks->codec != CODEC_NONE || blocks->payload_length != content * BLOCKHASH_BYTES)
 			return -EBADMSG;
-	} else if (blocks->compressed) {
+	} else if (blocks->codec != CODEC_NONE) {
 		if (blocks->payload_length == 0 || blocks->payload_length >= blocks->raw_length)
 			return -EBADMSG;
 	} else if (blocks->payload_length != blocks->raw_length) {

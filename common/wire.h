@@ -23,6 +23,7 @@
 
 #include "block.h"
 #include "lineage.h"
+#include "pack.h"
 #include "state.h"
 
 #include <stdbool.h>
@@ -38,6 +39,10 @@
 #define BLOCKS_EXTENTS_MAX 1024 // extents in one BLOCKS or COMPARE, as received
 #define BLOCKS_EXTENTS_SEND_MAX (BLOCKS_EXTENTS_MAX - 2 * (int)COMPARE_BLOCKS_MAX) // leaves room to split
 #define COMPARE_BLOCKS_MAX (BLOCKS_RAW_MAX / BLOCK_SIZE)
+
+// Features (struct wire_hello): in force where both sides name them.
+#define WIRE_FEATURE_ZSTD (UINT64_C(1) << 0) // content packed with CODEC_ZSTD
+#define WIRE_FEATURES WIRE_FEATURE_ZSTD // that this program knows
 
 enum frame_type {
 	FRAME_HELLO = 1,
@@ -164,7 +169,7 @@ struct wire_blocks {
 	uint32_t extent_count;
 	const uint8_t *extents; // blocks_extent() decodes one
 	uint32_t raw_length; // bytes of content of the extents that are not zero
-	bool compressed; // LZ4 block format
+	enum codec codec; // COMPARE: CODEC_NONE
 	const uint8_t *payload; // content; COMPARE: 16-byte hashes, one a block
 	uint32_t payload_length;
 };

@@ -130,7 +130,7 @@ static int append(struct sink *sink, const struct frame *frame, const struct wir
 {
 	int error;
 
-	if (blocks_unpack(blocks, sink->scratch))
+	if (blocks_unpack(sink->unpacker, blocks, sink->scratch))
 		return malformed(frame, err);
 	error = journal_append(sink->journal, frame, err);
 	if (error && error != -EAGAIN)

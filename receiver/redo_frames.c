@@ -40,6 +40,7 @@ struct redo_frames {
 	const struct pair_state *state;
 	void (*progress)(void *user);
 	void *user;
+	struct unpacker *unpacker;
 	unsigned reading;
 	uint64_t uses;
 	unsigned depth;
@@ -54,6 +55,11 @@ struct redo_frames *redo_frames_new(struct disk *journal, const struct redo_inde
 
 	if (!frames)
 		return NULL;
+	frames->unpacker = unpacker_new();
+	if (!frames->unpacker) {
+		free(frames);
+		return NULL;
+	}
 	frames->journal = journal;
 	frames->index = index;
 	frames->state = state;
@@ -72,6 +78,7 @@ void redo_frames_free(struct redo_frames *frames)
 		free(frames->contents[i].extents);
 		free(frames->contents[i].raw);
 	}
+	unpacker_free(frames->unpacker);
 	free(frames);
 }
 
@@ -92,7 +99,7 @@ static const char *take(struct redo_content *content, const uint8_t *bytes, uint
 		why = stored_blocks(&frame, state->volumes, state->volume_count, &blocks);
 	if (why)
 		return why;
-	if (blocks_unpack(&blocks, content->raw))
+	if (blocks_unpack(content->frames->unpacker, &blocks, content->raw))
 		return "content does not unpack";
 	content->volume = blocks.volume;
 	content->extent_count = blocks.extent_count;

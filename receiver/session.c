@@ -314,6 +314,7 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	                {
 	                        .version_min = WIRE_VERSION,
 	                        .version_max = WIRE_VERSION,
+	                        .features = sink->session.hello.features & WIRE_FEATURES,
 	                        .pair = state->pair,
 	                        .role = state->role,
 	                        .lineage = sink->lineage,

@@ -37,6 +37,7 @@ struct sink *sink_new(const struct sink_config *config)
 	sink->config = *config;
 	sink->clock = config->clock;
 	sink->scratch = malloc(BLOCKS_RAW_MAX);
+	sink->unpacker = unpacker_new();
 	sink->slots = slots_new(config->state, 0, STATE_SLOT_KIND);
 	sink->volumes = volumes_new(config->volumes, config->volume_count, depth, volumes_progress, sink);
 	sink->journal = journal_new(&(struct journal_config){
@@ -53,7 +54,7 @@ struct sink *sink_new(const struct sink_config *config)
 	if (sink->journal && sink->volumes)
 		sink->apply = apply_new(config->clock, sink->journal, sink->volumes, sink->state.volumes,
 		                        config->volume_count, &apply_events, sink);
-	if (!sink->scratch || !sink->slots || !sink->apply) {
+	if (!sink->scratch || !sink->unpacker || !sink->slots || !sink->apply) {
 		sink_free(sink);
 		return NULL;
 	}
@@ -75,6 +76,7 @@ void sink_free(struct sink *sink)
 	volumes_free(sink->volumes);
 	slots_free(sink->slots);
 	free(sink->scratch);
+	unpacker_free(sink->unpacker);
 	free(sink);
 }
 

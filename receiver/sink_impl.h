@@ -94,6 +94,7 @@ struct sink {
 	struct volumes *volumes;
 	struct apply *apply;
 	uint8_t *scratch; // BLOCKS_RAW_MAX
+	struct unpacker *unpacker;
 
 	struct pair_state state; // as it is on the disk
 	// As state says, or as a durable epoch in the journal does.

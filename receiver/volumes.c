@@ -50,6 +50,7 @@ struct flush {
 struct volumes {
 	void (*progress)(void *user);
 	void *user;
+	struct unpacker *unpacker;
 	unsigned count;
 	struct target targets[VOLUMES_MAX];
 
@@ -82,6 +83,11 @@ struct volumes *volumes_new(struct disk *const *disks, unsigned count, unsigned 
 	volumes->user = user;
 	volumes->count = count;
 	volumes->last = &volumes->first;
+	volumes->unpacker = unpacker_new();
+	if (!volumes->unpacker) {
+		volumes_free(volumes);
+		return NULL;
+	}
 	for (unsigned i = 0; i < count; i++) {
 		volumes->targets[i].disk = disks[i];
 		volumes->targets[i].dirty = true; // a process before this one may have left unflushed writes
@@ -119,6 +125,7 @@ void volumes_free(struct volumes *volumes)
 		return;
 	free_puts(volumes->first);
 	free_puts(volumes->spare);
+	unpacker_free(volumes->unpacker);
 	free(volumes);
 }
 
@@ -303,7 +310,7 @@ int volumes_put(struct volumes *volumes, const struct wire_blocks *blocks)
 	}
 	if (raw != blocks->raw_length || raw > BLOCKS_RAW_MAX || blocks->extent_count > BLOCKS_EXTENTS_MAX)
 		return -EBADMSG;
-	error = blocks_unpack(blocks, put->content);
+	error = blocks_unpack(volumes->unpacker, blocks, put->content);
 	if (error)
 		return error;
 	volumes->spare = put->next;

@@ -112,15 +112,17 @@ void fill_blocks(uint8_t *content, unsigned seed, unsigned blocks)
 static void check_blocks(const struct frame *frame)
 {
 	static uint8_t got[BLOCKS_RAW_MAX], expected[BLOCKS_RAW_MAX];
+	struct unpacker *unpacker = unpacker_new();
 	struct wire_blocks blocks;
 	struct extent extent;
 
 	assert_int_equal(wire_get_blocks(frame, &blocks), 0);
 	extent = blocks_extent(&blocks, 0);
 	assert_int_equal(blocks.raw_length, extent.count * BLOCK_SIZE);
-	assert_int_equal(blocks_unpack(&blocks, got), 0);
+	assert_int_equal(blocks_unpack(unpacker, &blocks, got), 0);
 	fill_blocks(expected, (unsigned)extent.first, extent.count);
 	assert_memory_equal(got, expected, blocks.raw_length);
+	unpacker_free(unpacker);
 }
 
 static void on_frame(void *user, const struct frame *frame)
