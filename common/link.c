@@ -46,6 +46,7 @@ struct link *link_new(struct links *links, enum tls_side side, const uint8_t *ke
 	link->base.trust = trust;
 	link->links = links;
 	link->fd = -1;
+	effort_init(&link->effort);
 	link->trusted = key != NULL;
 	link->queue_end = &link->queue;
 	link->batch_end = &link->batch;

@@ -4,6 +4,7 @@
 #define STEAD_LINK_INTERNAL_H
 
 #include "codec.h"
+#include "effort.h"
 #include "link.h"
 #include "token.h"
 #include "wire.h"
@@ -11,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define LINK_BATCH_BYTES (512 << 10) // aim of one send
+#define LINK_BATCH_BYTES (512 << 10) // aim of one send, and of the content that is packed for it
 
 #define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
@@ -31,6 +32,14 @@ struct links {
 	struct timer stop_timer;
 	void (*stopped)(void *user);
 	void *stopped_user;
+};
+
+// How the sending of one round went (effort.h).
+struct link_watch {
+	uint64_t began; // clock_now()
+	uint64_t worked, waited; // ns; not what was waited for the peer to read
+	uint64_t blocked; // since when the socket has not taken all of the send; 0: it has
+	bool shut; // then: because the peer does not read
 };
 
 enum link_state {
@@ -78,8 +87,11 @@ struct link {
 	// (batch), then in the send under way (sent). Two batches are at work:
 	// one is being sent while the next is made.
 	struct encoder *encoder;
+	struct effort effort;
+	struct link_watch watch;
 	struct message *queue, **queue_end;
 	struct message *batch, **batch_end;
+	size_t batch_content; // bytes that were packed for it
 	struct message *sent, **sent_end;
 	uint8_t *plain;
 	const uint8_t *output;
@@ -148,6 +160,15 @@ void link_say_farewell(struct link *link);
 // done() for all messages of a link that is ending. Those in flight were
 // copied. What a done() sends now is met by the next kick.
 void link_finish_all(struct link *link);
+
+// --- link_effort.c
+
+// The socket did not take all of a send; it has taken it.
+void link_blocked(struct link *link);
+void link_unblocked(struct link *link);
+
+// A batch was made, and a send is about to begin.
+void link_round(struct link *link);
 
 // --- for link_thread.c
 

@@ -40,8 +40,9 @@ static bool make_frame_room(struct link *link, size_t size)
 	return true;
 }
 
-// The channel's own part in the conversation: the key for COMPARE.
-static int take_hash_key(struct link *link, const struct frame *frame)
+// The channel's own part in the conversation: the key for COMPARE, and how
+// content may be packed.
+static int take_welcome(struct link *link, const struct frame *frame)
 {
 	struct wire_welcome welcome;
 
@@ -50,6 +51,8 @@ static int take_hash_key(struct link *link, const struct frame *frame)
 	if (!link_ready_to_encode(link))
 		return -ENOMEM;
 	encoder_set_hash_key(link->encoder, welcome.hash_key);
+	if (welcome.hello.features & WIRE_FEATURE_ZSTD)
+		effort_allow(&link->effort, PACK_ZSTD);
 	return 0;
 }
 
@@ -66,7 +69,7 @@ static void deliver(struct link *link)
 		          (unsigned long long)frame.sequence);
 		return;
 	}
-	if (frame.type == FRAME_WELCOME && take_hash_key(link, &frame)) {
+	if (frame.type == FRAME_WELCOME && take_welcome(link, &frame)) {
 		link_fail(link, true, "frame %llu: bad WELCOME", (unsigned long long)link->frames);
 		return;
 	}

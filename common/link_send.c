@@ -68,18 +68,29 @@ static bool is_bulk(const struct message *message)
 	return message->data_length > 0;
 }
 
-// Encodes messages of the queue into plain until there are limit bytes or,
-// when small is set, one with content comes.
+// A batch ends with so much content too: packing it must not take longer than
+// what the socket holds takes to be sent.
+static bool batch_is_whole(const struct link *link)
+{
+	return link->batch_content >= LINK_BATCH_BYTES || tls_output_length(link->tls) >= LINK_BATCH_BYTES;
+}
+
+// Encodes messages of the queue into plain until there are limit bytes, the batch
+// is whole or, when small is set, one with content comes.
 static size_t encode(struct link *link, size_t limit, bool small)
 {
 	size_t fill = 0;
 
-	while (link->queue && fill < limit && !(small && is_bulk(link->queue))) {
+	while (link->queue && fill < limit && !(small ? is_bulk(link->queue) : batch_is_whole(link))) {
 		struct message *message = link->queue;
 
 		link->queue = message->next;
 		if (!link->queue)
 			link->queue_end = &link->queue;
+		if (message->type == FRAME_BLOCKS && is_bulk(message)) {
+			encoder_set_level(link->encoder, effort_next(&link->effort));
+			link->batch_content += message->data_length;
+		}
 		message->wire_bytes = encoder_encode(link->encoder, message, link->plain + fill);
 		fill += message->wire_bytes;
 		link_append(&link->batch_end, message);
@@ -98,13 +109,15 @@ bool link_ready_to_encode(struct link *link)
 
 static void fill_batch(struct link *link)
 {
+	uint64_t began = clock_now(link->links->clock);
+
 	if (link->state != LINK_OPEN || link->user_gone)
 		return;
 	if (link->queue && !link_ready_to_encode(link)) {
 		link_fail(link, true, "out of memory");
 		return;
 	}
-	while (link->queue && tls_output_length(link->tls) < LINK_BATCH_BYTES) {
+	while (link->queue && !batch_is_whole(link)) {
 		size_t length = encode(link, LINK_BATCH_BYTES, false);
 
 		if (tls_write(link->tls, link->plain, length)) {
@@ -112,14 +125,16 @@ static void fill_batch(struct link *link)
 			return;
 		}
 	}
+	link->watch.worked += clock_now(link->links->clock) - began;
 }
 
 static void submit_send(struct link *link)
 {
 	struct io_uring_sqe *sqe = loop_sqe(link->links->loop, &link->send);
+	int flags = MSG_NOSIGNAL | (link->watch.blocked ? MSG_WAITALL : MSG_DONTWAIT);
 
 	io_uring_prep_send(sqe, link->fd, link->output + link->output_done, link->output_length - link->output_done,
-	                   MSG_NOSIGNAL | MSG_WAITALL);
+	                   flags);
 	link->sending = true;
 }
 
@@ -134,6 +149,7 @@ void link_flush(struct link *link)
 		link->sent_end = link->batch_end;
 		link->batch = NULL;
 		link->batch_end = &link->batch;
+		link->batch_content = 0;
 	}
 	submit_send(link);
 }
@@ -144,8 +160,10 @@ void link_pump_send(struct link *link)
 	if (!link->sending) {
 		link_flush(link);
 		// The next batch is made while this one is sent.
-		if (link->sending)
+		if (link->sending) {
 			fill_batch(link);
+			link_round(link);
+		}
 	}
 }
 
@@ -165,8 +183,10 @@ void link_sent(struct op *op, int result, unsigned flags)
 		else
 			link_fail(link, false, "send: %s", strerror(-result));
 	} else if (link->output_done < link->output_length) {
+		link_blocked(link);
 		submit_send(link);
 	} else {
+		link_unblocked(link);
 		finish(link, take(&link->sent, &link->sent_end));
 		link_pump_send(link);
 		link_pump_receive(link);

@@ -3,12 +3,12 @@
 # The whole of a disaster, several times over: the primary is killed under load,
 # the standby promoted by force and written to, the former primary returns,
 # follows by delta, and a switchover brings the roles home. The resync carries
-# the union of what changed on both sides, compressed, and next to nothing
-# beside it.
+# the union of what changed on both sides, without its zeroes, and next to
+# nothing beside it.
 #
 #   failback.sh [RUNS]   default 3
 . "$(dirname "$0")/lib.sh"
-requires jq qemu-io openssl cmp perl gzip
+requires jq qemu-io openssl cmp perl
 
 runs=${1:-3}
 
@@ -21,10 +21,10 @@ union() {
 	} | sort -nu
 }
 
-# Their content on a node, compressed: compressed NODE VOLUME
-compressed() {
+# Bytes of them on a node that are not zeroes: content NODE VOLUME
+content() {
 	union "$2" | perl -e 'open(F, "<:raw", $ARGV[0]) or die;
-		while (<STDIN>) { seek(F, $_, 0); read(F, $block, 4096); print $block; }' "$work/$1/$2.img" | gzip -1 | wc -c
+		while (<STDIN>) { seek(F, $_, 0); read(F, $block, 4096); print $block if $block =~ /[^\0]/; }' "$work/$1/$2.img" | wc -c
 }
 
 # write_noise on b, and notes where: write_there VOLUME COUNT FIRST STRIDE
@@ -58,15 +58,16 @@ for ((run = 1; run <= runs; run++)); do
 	carried=$(($(status b .wire_bytes_total) - before))
 	same_images data wal
 	blocks=$(($(union data | wc -l) + $(union wal | wc -l)))
-	packed=$(($(compressed b data) + $(compressed b wal)))
-	((carried * 100 <= packed * 115)) ||
-		fail "the resync carried $carried bytes; the $blocks blocks of the union are $packed bytes, compressed"
+	content=$(($(content b data) + $(content b wal)))
+	# A fast link carries it as it is.
+	((carried * 100 <= content * 105)) ||
+		fail "the resync carried $carried bytes; the $blocks blocks of the union have $content bytes of content"
 	write_noise b data 20
 	settled b a
 	order b switchover db
 	settled a b
 	same_images data wal
-	say "run $run: $carried bytes carried for $blocks blocks, which are $packed bytes, compressed"
+	say "run $run: $carried bytes carried for $blocks blocks, which have $content bytes of content"
 	rm -f "$work/stamps"
 done
 nodes_stop a b
