@@ -17,7 +17,7 @@ struct effort_round {
 	uint64_t waited; // of it: a whole batch was ready, but the wire not
 	uint64_t worked; // of it: frames were being made
 	bool dry; // the wire could have carried more, or what it waits for is the peer
-	bool backlog; // more is to be sent
+	bool backlog; // there was content to pack, and more is to be sent
 };
 
 struct effort {

@@ -57,7 +57,7 @@ void link_round(struct link *link)
 	                                    .waited = watch->waited,
 	                                    .worked = watch->worked,
 	                                    .dry = nothing || shut,
-	                                    .backlog = link->queue != NULL,
+	                                    .backlog = link->queue && link->batch_content > 0,
 	                            });
 	*watch = (struct link_watch){.began = now};
 }
