@@ -310,6 +310,8 @@ static void gone(struct listener *listener)
 	close(listener->fd);
 	free(listener);
 	receiver->listener = NULL;
+	if (!receiver->stopping) // the daemon never ran, and waits for nothing else
+		loop_quit(receiver->loop);
 	receiver_settle(receiver);
 }
 

@@ -152,8 +152,6 @@ static int set_up(void *user, struct daemon *daemon, const char *listen, struct 
 	if (!result)
 		result = control_new(receiver->loop, receiver->paths.receiver_socket, receiver_control, receiver,
 		                     &receiver->control, err);
-	if (result < 0 && receiver->listener)
-		listener_stop(receiver->listener);
 	return result;
 }
 
@@ -197,6 +195,8 @@ static void tear_down(void *user)
 	struct main_state *state = user;
 	struct receiver *receiver = &state->receiver;
 
+	if (receiver->listener) // it did not come to running
+		listener_stop(receiver->listener);
 	while (receiver->listener && loop_run(receiver->loop) == 0)
 		;
 	control_free(receiver->control);

@@ -27,6 +27,17 @@ refused() {
 	say "$what: $(head -n 1 "$work/err")"
 }
 
+# refused_daemon PATTERN COMMAND...: a daemon that cannot run so ends.
+refused_daemon() {
+	local pattern=$1 status
+	shift
+	timeout -k 1 60 "$@" --root "$work/c" >"$work/out" 2>"$work/err" </dev/null
+	status=$?
+	[ "$status" = 1 ] || [ "$status" = 2 ] || fail "$*: exit code $status: $(cat "$work/err")"
+	grep -qE "^stead-[a-z]+: .*$pattern" "$work/err" || fail "$*: '$(cat "$work/err")' does not tell of: $pattern"
+	cases=$((cases + 1))
+}
+
 invite() {
 	on b pair invite "$@" --listen "127.0.0.1:${port[b]}"
 }
@@ -41,6 +52,16 @@ for node in a b; do
 	volume_make "$node" small 8M
 	volume_make "$node" other 16M
 done
+
+# daemons
+mkdir "$work/c"
+for daemon in "$agent_bin" "$receiver_bin --listen 127.0.0.1:0"; do
+	# shellcheck disable=SC2086
+	for option in --frobnicate "--metrics nonsense"; do
+		refused_daemon "${option%% *}" $daemon $option
+	done
+done
+refused_daemon "99999" "$receiver_bin" --listen 127.0.0.1:99999
 
 # usage
 refused "no such command" "frobnicate" on a frobnicate
