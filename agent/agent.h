@@ -16,16 +16,17 @@
 #include <jansson.h>
 #include <sys/queue.h>
 
+struct daemon;
 struct pair;
 struct join;
 
 struct agent {
+	struct daemon *daemon;
 	struct loop *loop;
 	struct paths paths;
 	struct tls_context *tls;
 	struct id boot; // of this boot of the machine
 	struct buffers *buffers; // of all exports
-	struct control *control;
 	struct hooks *hooks;
 	bool stopping;
 	unsigned busy; // work under way that no pair or join stands for
@@ -38,14 +39,6 @@ json_t *agent_status(struct agent *agent, const char *name);
 
 // control.c: every command of the control socket.
 void agent_control(void *user, struct control_call *call, const char *command, json_t *request);
-
-// Starts what is configured and not run yet, or could not be; applies changed
-// limits to what runs; stops what is not configured any more. Returns the
-// number of pairs configured.
-size_t agent_reload(struct agent *agent);
-
-// Only starts what is not run yet. Returns the same.
-size_t agent_take_up(struct agent *agent);
 
 // A pair or a join is gone, or other work is done.
 void agent_settle(struct agent *agent);

@@ -3,6 +3,7 @@
 #include "pair.h"
 #include "turn.h"
 
+#include "common/daemon.h"
 #include "common/pairs.h"
 #include "common/removal.h"
 #include "common/request.h"
@@ -282,9 +283,9 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 	else if (!strcmp(command, CONTROL_RESUME))
 		pause_or_resume(agent, call, request, false);
 	else if (!strcmp(command, CONTROL_RELOAD))
-		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)agent_reload(agent)));
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)daemon_reload(agent->daemon)));
 	else if (!strcmp(command, CONTROL_TAKE_UP))
-		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)agent_take_up(agent)));
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)daemon_take_up(agent->daemon)));
 	else
 		control_refuse(call, "the agent does not know this command; is stead of the same version?");
 }

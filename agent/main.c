@@ -4,7 +4,6 @@
 #include "memory_guard.h"
 #include "pair.h"
 
-#include "common/control.h"
 #include "common/daemon.h"
 #include "common/log.h"
 
@@ -12,34 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TELL_MS 5000
-
-struct main_state {
-	struct agent agent;
-	struct daemon *daemon;
-	bool control_stopped;
-};
-
-static struct main_state *state_of(struct agent *agent)
-{
-	return (struct main_state *)agent;
-}
-
 void agent_settle(struct agent *agent)
 {
-	struct main_state *state = state_of(agent);
-
-	if (agent->stopping && hooks_idle(agent->hooks) && state->control_stopped && TAILQ_EMPTY(&agent->pairs) &&
-	    TAILQ_EMPTY(&agent->joins) && !agent->busy)
-		daemon_end(state->daemon);
-}
-
-static void control_stopped(void *user)
-{
-	struct main_state *state = user;
-
-	state->control_stopped = true;
-	agent_settle(&state->agent);
+	if (agent->stopping && TAILQ_EMPTY(&agent->pairs) && TAILQ_EMPTY(&agent->joins) && !agent->busy)
+		daemon_end(agent->daemon);
 }
 
 static void stop_others(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t count)
@@ -54,64 +29,23 @@ static void stop_others(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t c
 	}
 }
 
-static void on_stop(void *user)
+static bool take_up(void *user, const char *name, bool reload)
 {
-	struct main_state *state = user;
-	struct agent *agent = &state->agent;
+	struct pair *pair = pair_find(user, name);
 
-	if (agent->stopping)
-		return;
-	agent->stopping = true;
-	daemon_notify("STOPPING=1");
-	log_event(LOG_LEVEL_INFO, "agent-stopping", NULL);
-	joins_abort(agent);
-	hooks_stop(agent->hooks);
-	stop_others(agent, NULL, 0);
-	control_stop(agent->control, control_stopped, state);
+	if (pair && reload)
+		pair_reload(pair);
+	return pair || pair_start(user, name);
 }
 
-static void on_reload(void *user)
-{
-	struct main_state *state = user;
-
-	if (!state->agent.stopping)
-		(void)agent_reload(&state->agent);
-}
-
-static bool take_up(void *user, const char *name)
+static void stop(void *user)
 {
 	struct agent *agent = user;
-	struct pair *pair = pair_find(agent, name);
 
-	if (pair)
-		pair_reload(pair);
-	return pair || pair_start(agent, name);
-}
-
-size_t agent_reload(struct agent *agent)
-{
-	static const struct daemon_pairs pairs = {stop_others, take_up};
-
-	return daemon_reload(&agent->paths, &pairs, agent);
-}
-
-static void keep_others(void *user, char (*names)[NAME_MAX_LENGTH + 1], size_t count)
-{
-	(void)user;
-	(void)names;
-	(void)count;
-}
-
-static bool take_up_new(void *user, const char *name)
-{
-	return pair_find(user, name) || pair_start(user, name);
-}
-
-size_t agent_take_up(struct agent *agent)
-{
-	static const struct daemon_pairs pairs = {keep_others, take_up_new};
-
-	return daemon_reload(&agent->paths, &pairs, agent);
+	agent->stopping = true;
+	joins_abort(agent);
+	stop_others(agent, NULL, 0);
+	agent_settle(agent);
 }
 
 // Tells a process crash, which the map survives, from a power failure.
@@ -143,88 +77,57 @@ static int read_boot(struct id *boot, struct error *err)
 	return digits == 32 ? 0 : fail(err, EINVAL, "read %s: it is no boot id", path);
 }
 
-static void hooks_done(void *user)
-{
-	agent_settle(user);
-}
-
 static int set_up(void *user, struct daemon *daemon, const char *listen, struct error *err)
 {
-	struct main_state *state = user;
-	struct agent *agent = &state->agent;
+	struct agent *agent = user;
 
 	(void)listen;
-	state->daemon = daemon;
+	agent->daemon = daemon;
 	agent->loop = daemon_loop(daemon);
+	agent->hooks = daemon_hooks(daemon);
+	agent->tls = daemon_tls(daemon);
 	TAILQ_INIT(&agent->pairs);
 	TAILQ_INIT(&agent->joins);
 	if (read_boot(&agent->boot, err) < 0)
 		return -EIO;
-	agent->hooks = hooks_new(agent->loop, HOOK_NSEC, hooks_done, agent);
-	if (!agent->hooks)
-		return fail(err, ENOMEM, "start: out of memory");
-	agent->tls = daemon_tls(&agent->paths, err);
-	if (!agent->tls)
-		return -EIO;
 	agent->buffers = buffers_new(agent->loop, EXPORT_MEMORY);
 	if (!agent->buffers)
 		return fail(err, ENOMEM, "allocate buffers: out of memory");
-	return control_new(agent->loop, agent->paths.agent_socket, agent_control, agent, &agent->control, err);
-}
-
-static void receiver_told(void *user, int error, json_t *answer, const struct error *reason)
-{
-	struct agent *agent = user;
-
-	(void)error;
-	(void)answer;
-	(void)reason;
-	agent->busy--;
-	agent_settle(agent);
+	return daemon_serve(daemon, agent->paths.agent_socket, agent_control, err);
 }
 
 static void begin(void *user)
 {
-	struct main_state *state = user;
-	struct agent *agent = &state->agent;
-	size_t pairs = agent_reload(agent);
+	struct agent *agent = user;
+	size_t pairs = daemon_reload(agent->daemon);
 
-	// Killed between a change of role and telling of it.
-	if (control_ask_on(agent->loop, agent->paths.receiver_socket, json_pack("{s:s}", "command", CONTROL_TAKE_UP),
-	                   TELL_MS, agent, receiver_told) == 0)
-		agent->busy++;
-
+	daemon_wake(agent->daemon, agent->paths.receiver_socket);
 	log_event(LOG_LEVEL_INFO, "agent-started", "version=%s root=%s pairs=%zu", STEAD_VERSION,
 	          agent->paths.root[0] ? agent->paths.root : "/", pairs);
 }
 
 static json_t *status(void *user)
 {
-	struct main_state *state = user;
-
-	return agent_status(&state->agent, NULL);
+	return agent_status(user, NULL);
 }
 
 static void tear_down(void *user)
 {
-	struct main_state *state = user;
-	struct agent *agent = &state->agent;
+	struct agent *agent = user;
 
-	control_free(agent->control);
-	hooks_free(agent->hooks);
 	buffers_free(agent->buffers);
-	tls_context_free(agent->tls);
 }
 
 static const struct daemon_program program = {
         .name = "stead-agent",
         .metrics = "127.0.0.1:7421",
+        .stopping = "agent-stopping",
         .stopped = "agent-stopped",
+        .pairs = {stop_others, take_up},
         .set_up = set_up,
         .status = status,
         .begin = begin,
-        .reload = on_reload,
-        .stop = on_stop,
+        .stop = stop,
         .tear_down = tear_down,
         .help = "Usage: stead-agent [--root DIR] [--metrics ADDR]\n"
                 "\n"
@@ -243,8 +146,8 @@ static const struct daemon_program program = {
 
 int main(int argc, char **argv)
 {
-	struct main_state state = {0};
+	struct agent agent = {0};
 
 	memory_guard_early();
-	return daemon_main(argc, argv, &program, &state.agent.paths, &state);
+	return daemon_main(argc, argv, &program, &agent.paths, &agent);
 }

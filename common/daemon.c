@@ -20,6 +20,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define WAKE_MSEC 5000 // for the other daemon to answer
+
 struct options {
 	const char *root;
 	const char *listen;
@@ -117,12 +119,66 @@ struct daemon {
 	struct op op; // first: reads signals
 	const struct daemon_program *program;
 	void *user;
+	const struct paths *paths;
 	struct loop *loop;
 	int fd; // -1: no signals are read
 	struct signalfd_siginfo info;
+	struct hooks *hooks;
+	struct tls_context *tls;
+	struct control *control;
 	struct exporter *exporter;
+	unsigned waking; // the other daemon has not answered
+	bool stopping, control_stopped;
+	bool over; // the program's part
 	bool ending;
 };
+
+// The end: when nothing is under way any more.
+
+static void quit(struct daemon *daemon)
+{
+	if (daemon->ending)
+		return;
+	daemon->ending = true;
+	loop_cancel(daemon->loop, &daemon->op);
+}
+
+static void quit_when_idle(struct daemon *daemon)
+{
+	if (daemon->over && daemon->control_stopped && hooks_idle(daemon->hooks) && !daemon->waking)
+		quit(daemon);
+}
+
+void daemon_end(struct daemon *daemon)
+{
+	daemon->over = true;
+	quit_when_idle(daemon);
+}
+
+static void hooks_done(void *user)
+{
+	quit_when_idle(user);
+}
+
+static void control_stopped(void *user)
+{
+	struct daemon *daemon = user;
+
+	daemon->control_stopped = true;
+	quit_when_idle(daemon);
+}
+
+static void stop(struct daemon *daemon)
+{
+	if (daemon->stopping)
+		return;
+	daemon->stopping = true;
+	daemon_notify("STOPPING=1");
+	log_event(LOG_LEVEL_INFO, daemon->program->stopping, NULL);
+	hooks_stop(daemon->hooks);
+	daemon->program->stop(daemon->user);
+	control_stop(daemon->control, control_stopped, daemon);
+}
 
 static void next_signal(struct daemon *daemon)
 {
@@ -143,10 +199,19 @@ static void signalled(struct op *op, int result, unsigned flags)
 	next_signal(daemon);
 	if (result != (int)sizeof(daemon->info))
 		return;
-	if (daemon->info.ssi_signo == SIGHUP)
-		daemon->program->reload(daemon->user);
-	else
-		daemon->program->stop(daemon->user);
+	if (daemon->info.ssi_signo != SIGHUP)
+		stop(daemon);
+	else if (!daemon->stopping)
+		(void)daemon_reload(daemon);
+}
+
+static struct tls_context *make_tls(const struct paths *paths, struct error *err)
+{
+	struct keys *keys = keys_load(paths->state, err);
+	struct tls_context *tls = keys ? tls_context_new(keys, err) : NULL;
+
+	keys_free(keys);
+	return tls;
 }
 
 static int start(struct daemon *daemon, struct error *err)
@@ -161,7 +226,11 @@ static int start(struct daemon *daemon, struct error *err)
 	if (daemon->fd < 0)
 		return fail(err, errno, "listen for signals: %s", strerror(errno));
 	next_signal(daemon);
-	return 0;
+	daemon->hooks = hooks_new(daemon->loop, HOOK_NSEC, hooks_done, daemon);
+	if (!daemon->hooks)
+		return fail(err, ENOMEM, "start: out of memory");
+	daemon->tls = make_tls(daemon->paths, err);
+	return daemon->tls ? 0 : -EIO;
 }
 
 struct loop *daemon_loop(const struct daemon *daemon)
@@ -169,12 +238,38 @@ struct loop *daemon_loop(const struct daemon *daemon)
 	return daemon->loop;
 }
 
-void daemon_end(struct daemon *daemon)
+struct hooks *daemon_hooks(const struct daemon *daemon)
 {
-	if (daemon->ending)
-		return;
-	daemon->ending = true;
-	loop_cancel(daemon->loop, &daemon->op);
+	return daemon->hooks;
+}
+
+struct tls_context *daemon_tls(const struct daemon *daemon)
+{
+	return daemon->tls;
+}
+
+int daemon_serve(struct daemon *daemon, const char *socket, control_handler handler, struct error *err)
+{
+	return control_new(daemon->loop, socket, handler, daemon->user, &daemon->control, err);
+}
+
+static void woken(void *user, int error, json_t *answer, const struct error *reason)
+{
+	struct daemon *daemon = user;
+
+	(void)error;
+	(void)answer;
+	(void)reason;
+	daemon->waking--;
+	quit_when_idle(daemon);
+}
+
+void daemon_wake(struct daemon *daemon, const char *socket)
+{
+	json_t *request = json_pack("{s:s}", "command", CONTROL_TAKE_UP);
+
+	if (control_ask_on(daemon->loop, socket, request, WAKE_MSEC, daemon, woken) == 0)
+		daemon->waking++;
 }
 
 static int run(struct daemon *daemon, struct error *err)
@@ -194,17 +289,20 @@ static int run(struct daemon *daemon, struct error *err)
 static void finish(struct daemon *daemon)
 {
 	if (daemon->fd >= 0) {
-		daemon_end(daemon);
+		quit(daemon);
 		(void)loop_run(daemon->loop);
 	}
 	exporter_free(daemon->exporter);
 	daemon->program->tear_down(daemon->user);
+	control_free(daemon->control);
+	hooks_free(daemon->hooks);
+	tls_context_free(daemon->tls);
 	loop_free(daemon->loop);
 }
 
 int daemon_main(int argc, char **argv, const struct daemon_program *program, struct paths *paths, void *user)
 {
-	struct daemon daemon = {.op = {signalled}, .program = program, .user = user, .fd = -1};
+	struct daemon daemon = {.op = {signalled}, .program = program, .user = user, .paths = paths, .fd = -1};
 	struct options options;
 	struct error err;
 	int status, lock = -1, result;
@@ -236,31 +334,34 @@ int daemon_main(int argc, char **argv, const struct daemon_program *program, str
 	return result < 0;
 }
 
-struct tls_context *daemon_tls(const struct paths *paths, struct error *err)
+static size_t take_up(struct daemon *daemon, bool reload)
 {
-	struct keys *keys = keys_load(paths->state, err);
-	struct tls_context *tls = keys ? tls_context_new(keys, err) : NULL;
-
-	keys_free(keys);
-	return tls;
-}
-
-size_t daemon_reload(const struct paths *paths, const struct daemon_pairs *pairs, void *user)
-{
+	const struct daemon_pairs *pairs = &daemon->program->pairs;
 	char(*names)[NAME_MAX_LENGTH + 1] = NULL;
 	struct error err;
 	size_t count = 0;
 
-	if (config_list(paths->configs, &names, &count, &err) < 0) {
+	if (config_list(daemon->paths->configs, &names, &count, &err) < 0) {
 		log_event(LOG_LEVEL_ERROR, "reload-failed", "reason=%s", err.text);
 		return 0;
 	}
-	pairs->stop_others(user, names, count);
+	if (reload)
+		pairs->stop_others(daemon->user, names, count);
 	for (size_t i = 0; i < count; i++)
-		if (!pairs->take_up(user, names[i]))
+		if (!pairs->take_up(daemon->user, names[i], reload))
 			log_event(LOG_LEVEL_ERROR, "pair-refused", "pair=%s reason=%s", names[i], "out of memory");
 	free(names);
 	return count;
+}
+
+size_t daemon_reload(struct daemon *daemon)
+{
+	return take_up(daemon, true);
+}
+
+size_t daemon_take_up(struct daemon *daemon)
+{
+	return take_up(daemon, false);
 }
 
 void daemon_notify(const char *text)

@@ -3,6 +3,7 @@
 #include "receiver.h"
 #include "standby.h"
 
+#include "common/daemon.h"
 #include "common/pairs.h"
 #include "common/removal.h"
 #include "common/request.h"
@@ -127,9 +128,9 @@ void receiver_control(void *user, struct control_call *call, const char *command
 	else if (!strcmp(command, CONTROL_RESYNC))
 		resync(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RELOAD))
-		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)receiver_reload(receiver)));
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)daemon_reload(receiver->daemon)));
 	else if (!strcmp(command, CONTROL_TAKE_UP))
-		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)receiver_take_up(receiver)));
+		control_reply(call, json_pack("{s:I}", "pairs", (json_int_t)daemon_take_up(receiver->daemon)));
 	else
 		control_refuse(call, "the receiver does not know this command; is stead of the same version?");
 }

@@ -17,21 +17,22 @@
 #include <jansson.h>
 #include <sys/queue.h>
 
+struct daemon;
 struct standby;
 struct joining;
 struct fence;
 struct listener;
 
 struct receiver {
+	struct daemon *daemon;
 	struct loop *loop;
 	struct paths paths;
 	struct tls_context *tls;
 	struct links *links;
-	struct control *control;
 	struct hooks *hooks;
 	struct net_address listen; // where it listens, the port a real one
 	struct listener *listener;
-	bool stopping;
+	bool stopping, links_stopping;
 	unsigned busy; // work under way that no pair or joining stands for
 	TAILQ_HEAD(, standby) standbys;
 	TAILQ_HEAD(, joining) joinings; // under way
@@ -43,10 +44,6 @@ json_t *receiver_status(struct receiver *receiver, const char *name);
 
 // control.c: every command of the control socket.
 void receiver_control(void *user, struct control_call *call, const char *command, json_t *request);
-
-// As agent_reload() and agent_take_up().
-size_t receiver_reload(struct receiver *receiver);
-size_t receiver_take_up(struct receiver *receiver);
 
 // A pair, a joining, or the listener is gone, or other work is done.
 void receiver_settle(struct receiver *receiver);
