@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of the sink share: sink.c (life and state), session.c (one
-// connection), frames.c (what the peer sends), direct.c (full sync), compare.c,
-// promote.c. Each part has an advance function that does what can be done now;
+// connection), welcome.c (how it begins), frames.c (what the peer sends),
+// direct.c (full sync), compare.c, promote.c. Each part has an advance function that does what can be done now;
 // sink_advance() calls them all whenever anything has changed.
 #ifndef STEAD_SINK_IMPL_H
 #define STEAD_SINK_IMPL_H
@@ -161,6 +161,10 @@ void session_advance(struct sink *sink);
 void session_free(struct sink *sink);
 void session_durable(struct sink *sink, uint64_t epoch); // sends DURABLE
 void session_reject(struct sink *sink, uint64_t epoch, enum reject_cause cause, const char *reason);
+
+// welcome.c: the answer to the session's HELLO.
+bool welcome_due(struct sink *sink); // false: REFUSE was sent, whatever there is here
+void welcome_send(struct sink *sink); // once settled: WELCOME, or REFUSE
 
 // frames.c. 0, -EAGAIN (again when something has changed), or the reason to
 // close the connection.
