@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of redo.h share: redo.c (the disks and what waits for them),
-// redo_open.c (log and index), redo_jobs.c (regions that are being redone).
-// redo_soon() has everything looked at again that may go on.
+// redo_open.c (log and index), redo_jobs.c (regions that are being redone),
+// redo_region.c (the blocks of one). redo_soon() has everything looked at again
+// that may go on.
 #ifndef STEAD_REDO_IMPL_H
 #define STEAD_REDO_IMPL_H
 
@@ -102,6 +103,11 @@ struct redo {
 	void *stopped_user;
 };
 
+static inline struct wrapped *wrapped_of(const struct job *job)
+{
+	return &job->redo->volumes[job->volume];
+}
+
 // redo.c
 void redo_soon(struct redo *redo); // from the loop
 void redo_pump(struct redo *redo); // now; not from within disk_submit()
@@ -120,5 +126,11 @@ void jobs_advance(struct redo *redo);
 void jobs_forget_failed(struct redo *redo); // those who wait were told
 bool jobs_idle(const struct redo *redo);
 void flush_join(struct redo *redo, unsigned volume, struct disk_io *io);
+void job_error(struct job *job, int error, const struct error *err); // the first one counts
+
+// redo_region.c
+// Writes more of it. True when that is over: the job has an error, or the volume
+// everything that the journal has of the region.
+bool region_redo(struct job *job);
 
 #endif
