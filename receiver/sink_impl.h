@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of the sink share: sink.c (life and state), session.c (one
-// connection), welcome.c (how it begins), frames.c (what the peer sends),
-// direct.c (full sync), compare.c, promote.c. Each part has an advance function that does what can be done now;
-// sink_advance() calls them all whenever anything has changed.
+// What the parts of the sink share: sink.c (life and state), sink_status.c,
+// session.c (one connection), welcome.c (how it begins), frames.c (what the peer
+// sends), direct.c (full sync), compare.c, promote.c. Each part has an advance
+// function that does what can be done now; sink_advance() calls them all whenever
+// anything has changed.
 #ifndef STEAD_SINK_IMPL_H
 #define STEAD_SINK_IMPL_H
 
