@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of the journal share: journal.c (epochs), ring.c (space and
-// records), superblock.c (tail), recover.c and scan.c (what is there at the start).
+// What the parts of the journal share: journal.c (epochs), commit.c (from
+// written to durable), ring.c (space and records), superblock.c (tail), recover.c
+// and scan.c (what is there at the start).
 #ifndef STEAD_JOURNAL_IMPL_H
 #define STEAD_JOURNAL_IMPL_H
 
@@ -135,12 +136,12 @@ void epoch_reject(struct journal *journal, struct epoch *epoch, int error, const
 // Flushes what is committed and written.
 void commit_advance(struct journal *journal);
 
-// A record that was found on the disk.
-struct journal_record *record_add(struct epoch *epoch, const struct place *place, uint32_t payload);
-
 // A flush failed: the kernel says so once, for all writes before it. What is
 // not durable yet is rejected.
 void commits_doubt(struct journal *journal, int error, const struct error *err);
+
+// A record that was found on the disk.
+struct journal_record *record_add(struct epoch *epoch, const struct place *place, uint32_t payload);
 
 // Writes a superblock if one is wanted and possible.
 void superblock_write(struct journal *journal);
