@@ -2,7 +2,8 @@
 // What the files of the primary's engine share. Each names the part of struct
 // source that it owns; the others only read it.
 //
-//   tracker.c    requests: mark, hand to the disk, finish
+//   requests.c   requests: check, hand reads to the disk, finish
+//   tracker.c    changes: gates, mark, hand to the disk
 //   unaligned.c  requests that touch parts of sectors
 //   regions.c    the write-intent log in the write path
 //   capture.c    reading frozen blocks, and the gate that writes pass
@@ -143,12 +144,14 @@ struct source {
 	bool handover; // the standby was told to take over
 	bool handed; // and did
 
-	// tracker.c
-	struct request_list changes; // marked or waiting to be
+	// requests.c
 	struct request_list bounced; // reads that go through a buffer
 	struct request_list finished; // to be told later
 	struct timer finish;
 	unsigned requests; // not yet done
+
+	// tracker.c
+	struct request_list changes; // marked or waiting to be
 	struct meter changed;
 
 	// regions.c
@@ -254,10 +257,13 @@ void handover_end(struct source *source); // what is held goes on, or is turned 
 void handover_contact(struct source *source, const char *why); // the standby did not take over
 void handover_init(struct source *source);
 
-// tracker.c
+// requests.c
 void request_finish(struct request *request, int error); // from a completion
 void request_finish_later(struct request *request, int error); // from a call of the application
 void request_submit_io(struct request *request); // its io is filled in
+
+// tracker.c
+void tracker_admit(struct request *request); // a change, from its first gate on
 void tracker_done(struct request *request, int error); // the device has carried out a change
 // A change that was marked before the cut and overlaps, other than except; or NULL.
 struct request *tracker_in_flight(struct volume *volume, uint64_t first, uint64_t count, uint64_t cut);
