@@ -5,9 +5,9 @@
 #ifndef STEAD_TEST_SINK_FIXTURE_H
 #define STEAD_TEST_SINK_FIXTURE_H
 
+#include "fake_clock.h"
 #include "memdisk.h"
 
-#include "common/clock.h"
 #include "common/codec.h"
 #include "receiver/redo.h"
 #include "receiver/sink.h"
@@ -23,12 +23,6 @@
 #define EPOCHS_TOLD 4096
 #define JOURNAL (8192 + (1 << 20))
 #define SMALL_JOURNAL (8192 + (256 << 10)) // an epoch or two, so it wraps
-
-struct fake_clock {
-	struct clock clock;
-	uint64_t now;
-	struct timer *armed[16];
-};
 
 struct fake_channel {
 	struct channel channel;
@@ -94,9 +88,6 @@ struct world {
 	int promote_error;
 	struct error promote_reason;
 };
-
-void fake_clock_init(struct fake_clock *fake);
-bool fake_clock_fire(struct fake_clock *fake); // one timer that is due
 
 struct world *world_new(uint64_t journal_bytes);
 void world_free(struct world *world);
