@@ -161,6 +161,14 @@ void world_start(struct world *world)
 	sink_start(world->sink);
 }
 
+void world_open(struct world *world)
+{
+	world_start(world);
+	world_run(world);
+	assert_true(world->opened);
+	assert_string_equal(world->failed, "");
+}
+
 static bool step_disk(struct world *world, struct memdisk *disk)
 {
 	unsigned pending = memdisk_pending(disk);
@@ -263,10 +271,7 @@ struct world *world_started(uint64_t journal_bytes)
 {
 	struct world *world = world_new(journal_bytes);
 
-	world_start(world);
-	world_run(world);
-	assert_true(world->opened);
-	assert_string_equal(world->failed, "");
+	world_open(world);
 	return world;
 }
 

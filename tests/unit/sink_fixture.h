@@ -93,6 +93,7 @@ struct world *world_new(uint64_t journal_bytes);
 void world_free(struct world *world);
 
 void world_start(struct world *world); // makes a sink; SINK_OPENED comes with world_run()
+void world_open(struct world *world); // also that, and it can be used
 void world_stop(struct world *world); // in good order, and frees it
 
 // Opened; also with the full sync of that version and what followed it.
@@ -127,8 +128,13 @@ void send_block(struct world *world, unsigned version, unsigned volume, uint64_t
 void send_changes(struct world *world, unsigned version); // since the version before
 void send_compare(struct world *world, unsigned version, unsigned volume, uint64_t block, uint32_t count);
 
-// All that a primary at this version would send now, after WELCOME.
+// An atomic epoch of what changed since the version before.
+uint64_t send_epoch(struct world *world, uint64_t base, unsigned version);
+
+// All that a primary at this version would send now, after WELCOME; and what
+// follows the last epoch that was acknowledged.
 void send_all(struct world *world, unsigned version);
+void send_on(struct world *world, unsigned version);
 
 // Whether the volumes hold this version.
 bool is_version(const struct world *world, unsigned version);

@@ -128,6 +128,15 @@ void send_changes(struct world *world, unsigned version)
 	}
 }
 
+uint64_t send_epoch(struct world *world, uint64_t base, unsigned version)
+{
+	uint64_t epoch = send_begin(world, base, EPOCH_ATOMIC, false, version);
+
+	send_changes(world, version);
+	send_end(world, epoch);
+	return epoch;
+}
+
 // The full sync goes on from the cursor that the standby named.
 static uint64_t send_sync(struct world *world, uint64_t base)
 {
@@ -176,4 +185,11 @@ void send_all(struct world *world, unsigned version)
 		completes = false;
 		base = epoch;
 	}
+}
+
+void send_on(struct world *world, unsigned version)
+{
+	world->welcome.hello.epoch = world->acked;
+	world->welcome.consistent = true;
+	send_all(world, version);
 }

@@ -64,10 +64,8 @@ static struct world *promoted(unsigned seed)
 	world_run(world);
 	assert_version(world, 2);
 	world->seed = seed;
-	world->welcome.hello.epoch = world->acked;
-	world->welcome.consistent = true;
 	world->frozen = true;
-	send_all(world, VERSION);
+	send_on(world, VERSION);
 	world_run(world);
 	world->frozen = false;
 	world_promote(world, true);

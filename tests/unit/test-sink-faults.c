@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sink_fixture.h"
 
-#include "common/slots.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,22 +19,18 @@ static void journal_error_rejects_the_epoch(void **state)
 
 	(void)state;
 	for (unsigned skip = 0; skip < 4; skip++) {
-		uint64_t epoch, base = world->acked;
+		uint64_t base = world->acked;
 		unsigned rejects = world->rejects;
 
 		memdisk_fail(world->journal, 1 << DISK_WRITE | 1 << DISK_FLUSH, skip, -ENOSPC, false);
-		world->welcome.hello.epoch = base;
-		world->welcome.consistent = true;
-		send_all(world, 3);
+		send_on(world, 3);
 		world_run(world);
 		memdisk_fail(world->journal, 0, 0, 0, false);
 		world_sleep(world, 2 * NSEC_PER_SEC); // a superblock is written again
 		if (world->rejects > rejects) {
 			assert_int_equal(world->reject.cause, REJECT_DISK_FULL);
 			assert_int_equal(world->acked, base);
-			epoch = send_begin(world, base, EPOCH_ATOMIC, false, 3);
-			send_changes(world, 3);
-			send_end(world, epoch);
+			send_epoch(world, base, 3);
 			world_run(world);
 		}
 		assert_true(world->acked > base);
@@ -63,9 +57,7 @@ static void dropped_records_are_waited_for(void **state)
 		for (uint64_t b = 0; b < BLOCKS_0; b += 8)
 			send_block(world, 7, 0, b, 8);
 		send_abort(world, epoch);
-		epoch = send_begin(world, world->acked, EPOCH_ATOMIC, false, 3);
-		send_changes(world, 3);
-		send_end(world, epoch);
+		epoch = send_epoch(world, world->acked, 3);
 		world->stuck = true;
 		world_run(world);
 		world->stuck = false;
@@ -73,9 +65,7 @@ static void dropped_records_are_waited_for(void **state)
 		assert_int_equal(world->acked, epoch);
 		world_crash(world, true, seed);
 		world->frozen = false;
-		world_start(world);
-		world_run(world);
-		assert_string_equal(world->failed, "");
+		world_open(world);
 		assert_int_equal(world_status(world).durable, epoch);
 		assert_version(world, 3);
 		world_stop(world);
@@ -102,9 +92,7 @@ static void crash_in_another_full_sync(void **state)
 		whole = !world->crashed;
 		world_crash(world, true, (unsigned)op);
 		world->ops_left = UINT64_MAX;
-		world_start(world);
-		world_run(world);
-		assert_string_equal(world->failed, "");
+		world_open(world);
 		assert_true(world_status(world).durable >= world->acked);
 		if (world_status(world).promotable)
 			assert_version(world, world->version_of[world_status(world).durable]);
@@ -127,9 +115,7 @@ static void damaged_bytes_are_found(void **state)
 
 	(void)state;
 	world->frozen = true;
-	world->welcome.hello.epoch = world->acked;
-	world->welcome.consistent = true;
-	send_all(world, 4);
+	send_on(world, 4);
 	world_run(world);
 	assert_int_equal(world->acked, 4);
 	world_crash(world, false, 1);
@@ -183,9 +169,7 @@ static void direct_epoch_survives_a_lost_superblock(void **state)
 		world_run_until_acked(world, 1);
 		world_crash(world, true, lost);
 		world->journal->bytes[lost * 4096 + 100] ^= 1;
-		world_start(world);
-		world_run(world);
-		assert_string_equal(world->failed, "");
+		world_open(world);
 		assert_int_equal(world->repaired, 1);
 		assert_int_equal(world_status(world).durable, 1);
 		world_connect(world);
@@ -203,9 +187,7 @@ static void volume_error_is_tried_again(void **state)
 
 	(void)state;
 	memdisk_fail(world->volumes[0], 1 << DISK_WRITE | 1 << DISK_ZERO, 1, -EIO, false);
-	world->welcome.hello.epoch = world->acked;
-	world->welcome.consistent = true;
-	send_all(world, 3);
+	send_on(world, 3);
 	world_run(world);
 	assert_non_null(world_status(world).failed);
 	assert_non_null(strstr(world_status(world).failed, "vol0"));
@@ -213,8 +195,7 @@ static void volume_error_is_tried_again(void **state)
 	assert_null(world_status(world).failed);
 	assert_version(world, 3);
 	memdisk_fail(world->volumes[1], 1 << DISK_FLUSH, 0, -EIO, false);
-	world->welcome.hello.epoch = world->acked;
-	send_all(world, 4);
+	send_on(world, 4);
 	world_sleep(world, 3 * NSEC_PER_SEC);
 	assert_version(world, 4);
 	assert_int_equal(world->event_applied, world->acked);
@@ -267,10 +248,7 @@ static void crash_everywhere(struct world *world, uint64_t op, bool power, unsig
 	acked = world->acked;
 	world_crash(world, power, (unsigned)op + seed);
 	world->ops_left = UINT64_MAX;
-	world_start(world);
-	world_run(world);
-	assert_true(world->opened);
-	assert_string_equal(world->failed, "");
+	world_open(world);
 	assert_true(world_status(world).durable >= acked);
 	assert_int_equal(world_status(world).applied, world_status(world).durable);
 	version = world->version_of[world_status(world).durable];
@@ -285,9 +263,7 @@ static void crash_everywhere(struct world *world, uint64_t op, bool power, unsig
 	assert_int_equal(world->rejects, 0);
 	// an acknowledged epoch stays, also when the power fails once more
 	world_crash(world, true, seed);
-	world_start(world);
-	world_run(world);
-	assert_string_equal(world->failed, "");
+	world_open(world);
 	assert_int_equal(world_status(world).durable, world->acked);
 	assert_version(world, 6);
 	world_stop(world);
@@ -303,9 +279,7 @@ static void crash_while_promoting(void **state)
 		uint64_t durable;
 		bool redo;
 
-		world->welcome.hello.epoch = world->acked;
-		world->welcome.consistent = true;
-		send_all(world, 4);
+		send_on(world, 4);
 		world->ops_left = op;
 		world_run(world);
 		if (!world->crashed)
@@ -313,9 +287,7 @@ static void crash_while_promoting(void **state)
 		whole = !world->crashed;
 		world_crash(world, true, (unsigned)op);
 		world->ops_left = UINT64_MAX;
-		world_start(world);
-		world_run(world);
-		assert_string_equal(world->failed, "");
+		world_open(world);
 		if (whole)
 			assert_int_equal(world_status(world).state.role, ROLE_PRIMARY);
 		durable = world_status(world).durable;
@@ -372,9 +344,7 @@ static void many_crashes(void **state)
 			world_crash(world, round % 2, seed + round);
 		}
 		world->ops_left = UINT64_MAX;
-		world_start(world);
-		world_run(world);
-		assert_string_equal(world->failed, "");
+		world_open(world);
 		assert_true(world_status(world).durable >= world->acked);
 		if (world_status(world).promotable)
 			assert_version(world, world->version_of[world_status(world).durable]);
