@@ -11,8 +11,7 @@ pair_on "$kind" 64M
 before=$device
 mkfs.ext4 -q "$device" || fail "mkfs"
 mount_at "$device" "$work/mnt"
-churn "$work/mnt" &
-churn_pid=$!
+churn_start "$work/mnt"
 wait_for 120 "a load" churned "$work/mnt" 1
 for how in KILL KILL TERM KILL; do
 	pause "0.$(random_between 100 999)"
@@ -24,10 +23,4 @@ for how in KILL KILL TERM KILL; do
 	[ "$device" = "$before" ] || fail "the device was $before and is $device"
 	wait_for 120 "the load to go on" churned "$work/mnt" $(($(cat "$work/mnt.rounds") + 1))
 done
-touch "$work/mnt.stop"
-wait "$churn_pid" || fail "the load saw an error"
-umount "$work/mnt" || fail "umount"
-kernel_is_content
-check_fs ext4 "$device"
-wait_in_step
-same_volumes
+churn_end "$work/mnt" ext4

@@ -17,8 +17,7 @@ umount "$work/mnt"
 pair_on "$kind" 320M "$adopted"
 mount_at "$device" "$work/mnt"
 diff -r /stead "$work/mnt/before" || fail "the volume is not what the disk was"
-churn "$work/mnt" &
-churn_pid=$!
+churn_start "$work/mnt"
 mkdir "$work/promoted"
 ! mount "$adopted" "$work/promoted" 2>/dev/null || fail "the disk below can be mounted"
 wait_for 120 "a load" churned "$work/mnt" 1

@@ -261,8 +261,26 @@ churn() {
 	done
 }
 
+# churn_start DIR: sets $churn_pid
+churn_start() {
+	churn "$1" &
+	churn_pid=$!
+}
+
 churned() {
 	[ "$(cat "$1.rounds" 2>/dev/null || echo 0)" -ge "$2" ] || ! kill -0 "$churn_pid"
+}
+
+# The load ends without having seen an error, its file system is clean, and the
+# nodes are identical: churn_end DIR FS
+churn_end() {
+	touch "$1.stop"
+	wait "$churn_pid" || fail "the load saw an error"
+	umount "$1" || fail "umount"
+	kernel_is_content
+	check_fs "$2" "$device"
+	wait_in_step
+	same_volumes
 }
 
 # fsck FS DEVICE: after a mount that replayed the journal there is nothing to mend.

@@ -25,8 +25,7 @@ before=$device
 load "$device"
 mkfs.ext4 -q "$device" || fail "mkfs"
 mount_at "$device" "$work/mnt"
-churn "$work/mnt" &
-churn_pid=$!
+churn_start "$work/mnt"
 for table in no yes; do
 	wait_for 120 "a load" churned "$work/mnt" $(($(cat "$work/mnt.rounds" 2>/dev/null || echo 0) + 1))
 	daemon_kill a agent
@@ -37,13 +36,7 @@ for table in no yes; do
 	[ "$device" = "$before" ] || fail "the device was $before and is $device"
 done
 wait_for 120 "a load" churned "$work/mnt" $(($(cat "$work/mnt.rounds") + 1))
-touch "$work/mnt.stop"
-wait "$churn_pid" || fail "the load saw an error"
-umount "$work/mnt" || fail "umount"
-kernel_is_content
-check_fs ext4 "$device"
-wait_in_step
-same_volumes
+churn_end "$work/mnt" ext4
 [ "$(exported_with yes)" = 3 ] || fail "not served with zero copy: $(grep exported "$work/a/agent.log")"
 
 # One that has no such table from the start has the driver copy.
