@@ -2,6 +2,7 @@
 #include "ublk_device.h"
 
 #include "device_use.h"
+#include "ublk_claim.h"
 #include "ublk_control.h"
 #include "ublk_queue.h"
 
@@ -9,25 +10,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
-
-#define DEPTH 128
-#define BUFFER_BYTES ((uint32_t)128 << 10)
-#define ZERO_COPY (UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG | UBLK_F_USER_COPY)
-#define TAKE_UP_SECONDS 30 // for the driver to notice that the former server is gone
-#define TAKE_UP_RETRY_MSEC 20 // it tells nobody
 
 struct ublk_device {
 	struct loop *loop;
 	const struct export_config *config;
-	struct ublk_dev_info info;
-	bool taken_up; // of a former process
+	struct ublk_claim claim;
 	char path[32];
 	int first_place; // of buffers, with the loop; negative: none
 	struct ublk_queue *queue;
@@ -47,12 +38,6 @@ struct ublk_device {
 static struct ublk_device *of_job(struct job *job)
 {
 	return (struct ublk_device *)((char *)job - offsetof(struct ublk_device, job));
-}
-
-// What our devices carry, for us to know them by.
-static uint64_t tag_of(const char *id)
-{
-	return XXH3_64bits(id, strlen(id));
 }
 
 static int start_job(struct ublk_device *device, void (*work)(struct job *job), void (*done)(struct job *job))
@@ -90,121 +75,30 @@ static void finish(struct ublk_device *device)
 
 // -- opening: before the queue --
 
-static int wait_for_former(struct ublk_device *device, struct ublk_control *control)
-{
-	static const struct timespec pause = {.tv_nsec = TAKE_UP_RETRY_MSEC * 1000000L};
-	unsigned tries = TAKE_UP_SECONDS * 1000 / TAKE_UP_RETRY_MSEC;
-	int result = ublk_recovery_begin(control, device->info.dev_id);
-
-	while (result == -EBUSY && tries--) {
-		nanosleep(&pause, NULL);
-		result = ublk_recovery_begin(control, device->info.dev_id);
-	}
-	if (result == -EBUSY)
-		return fail(&device->reason, EBUSY, "ublk: take /dev/ublkb%u up: process %d still serves it",
-		            device->info.dev_id, device->info.ublksrv_pid);
-	// -EINVAL: a process before us began the same and died: go on from there.
-	if (result < 0 && result != -EINVAL)
-		return fail(&device->reason, -result, "ublk: take /dev/ublkb%u up: %s", device->info.dev_id,
-		            strerror(-result));
-	return 0;
-}
-
 bool ublk_device_zero_copy(const struct ublk_device *device)
 {
-	return (device->info.flags & ZERO_COPY) == ZERO_COPY;
-}
-
-static int check_taken_up(struct ublk_device *device)
-{
-	const struct ublk_dev_info *info = &device->info;
-
-	if (info->nr_hw_queues == 1 && info->queue_depth && info->queue_depth <= UBLK_DEPTH_MAX &&
-	    info->max_io_buf_bytes && (info->flags & UBLK_F_USER_RECOVERY_REISSUE) &&
-	    (!(info->flags & ZERO_COPY) || ublk_device_zero_copy(device)))
-		return 0;
-	return fail(&device->reason, EINVAL,
-	            "ublk: take /dev/ublkb%u up: it is of a version of stead that this one does not know; "
-	            "unmount it and start the agent again",
-	            info->dev_id);
-}
-
-static int add(struct ublk_device *device, struct ublk_control *control, uint64_t more)
-{
-	device->info = (struct ublk_dev_info){
-	        .nr_hw_queues = 1,
-	        .queue_depth = DEPTH,
-	        .max_io_buf_bytes = BUFFER_BYTES,
-	        .dev_id = UINT32_MAX,
-	        .flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE | UBLK_F_CMD_IOCTL_ENCODE | more,
-	        .ublksrv_flags = tag_of(device->config->id),
-	};
-	return ublk_add(control, &device->info);
-}
-
-static int make(struct ublk_device *device, struct ublk_control *control)
-{
-	bool wanted = device->first_place >= 0 && (control->features & ZERO_COPY) == ZERO_COPY;
-	int result = add(device, control, wanted ? ZERO_COPY : 0);
-	struct ublk_params params;
-
-	// The driver may have each of them, but not all at once.
-	if (wanted && result == 0 && !ublk_device_zero_copy(device))
-		result = ublk_delete(control, device->info.dev_id) < 0 ? -EOPNOTSUPP : -EINVAL;
-	if (wanted && result == -EINVAL)
-		result = add(device, control, 0);
-	if (result < 0)
-		return fail(&device->reason, -result, "ublk: make a device: %s", strerror(-result));
-	ublk_parameters(device->config->size, device->config->sector, device->info.max_io_buf_bytes,
-	                ublk_device_zero_copy(device), &params);
-	result = ublk_set_params(control, device->info.dev_id, &params);
-	if (result == 0)
-		return 0;
-	(void)ublk_delete(control, device->info.dev_id);
-	return fail(&device->reason, -result, "ublk: the driver refuses a device of %" PRIu64 " bytes: %s",
-	            device->config->size, strerror(-result));
+	return ublk_claim_zero_copy(&device->claim);
 }
 
 static int open_queue(struct ublk_device *device)
 {
 	struct ublk_queue_config config = {
-	        .depth = device->info.queue_depth,
-	        .buffer_bytes = device->info.max_io_buf_bytes,
+	        .depth = device->claim.info.queue_depth,
+	        .buffer_bytes = device->claim.info.max_io_buf_bytes,
 	        .copies = ublk_device_zero_copy(device) ? UBLK_ZERO_COPY : UBLK_DRIVER_COPIES,
-	        .first_place = device->info.queue_depth <= LOOP_BUFFERS ? device->first_place : -1,
+	        .first_place = device->claim.info.queue_depth <= LOOP_BUFFERS ? device->first_place : -1,
 	        .volume = device->config->volume,
 	        .source = device->config->source,
 	};
 	char path[32];
 
-	snprintf(device->path, sizeof(device->path), "/dev/ublkb%u", device->info.dev_id);
-	snprintf(path, sizeof(path), "/dev/ublkc%u", device->info.dev_id);
+	snprintf(device->path, sizeof(device->path), "/dev/ublkb%u", device->claim.info.dev_id);
+	snprintf(path, sizeof(path), "/dev/ublkc%u", device->claim.info.dev_id);
 	config.fd = open(path, O_RDWR | O_CLOEXEC);
 	if (config.fd < 0)
 		return fail(&device->reason, errno, "ublk: open %s: %s", path, strerror(errno));
 	device->queue = ublk_queue_new(device->loop, &config, &device->reason);
 	return device->queue ? 0 : -ENOMEM;
-}
-
-static int find_or_make(struct ublk_device *device, struct ublk_control *control)
-{
-	int result = 0;
-
-	device->taken_up = ublk_find(control, tag_of(device->config->id), &device->info);
-	if (device->taken_up && device->info.state == UBLK_STATE_DEAD) {
-		(void)ublk_delete(control, device->info.dev_id);
-		device->taken_up = false;
-	}
-	if (device->taken_up)
-		result = check_taken_up(device);
-	if (!result)
-		result = device->taken_up ? wait_for_former(device, control) : make(device, control);
-	if (result < 0)
-		return result;
-	result = open_queue(device);
-	if (result < 0 && !device->taken_up)
-		(void)ublk_delete(control, device->info.dev_id);
-	return result;
 }
 
 static void prepare_work(struct job *job)
@@ -215,7 +109,13 @@ static void prepare_work(struct job *job)
 	device->result = ublk_control_open(&control, &device->reason);
 	if (device->result < 0)
 		return;
-	device->result = find_or_make(device, &control);
+	device->result =
+	        ublk_claim(&control, device->config, device->first_place >= 0, &device->claim, &device->reason);
+	if (!device->result) {
+		device->result = open_queue(device);
+		if (device->result < 0 && !device->claim.taken_up)
+			(void)ublk_delete(&control, device->claim.info.dev_id);
+	}
 	ublk_control_close(&control);
 }
 
@@ -230,12 +130,12 @@ static void start_work(struct job *job)
 {
 	struct ublk_device *device = of_job(job);
 	struct ublk_control control;
-	uint32_t number = device->info.dev_id;
+	uint32_t number = device->claim.info.dev_id;
 
 	device->result = ublk_control_open(&control, &device->reason);
 	if (device->result < 0)
 		return;
-	device->result = device->taken_up ? ublk_recovery_end(&control, number) : ublk_start(&control, number);
+	device->result = device->claim.taken_up ? ublk_recovery_end(&control, number) : ublk_start(&control, number);
 	if (device->result < 0)
 		fail(&device->reason, -device->result, "ublk: start %s: %s", device->path, strerror(-device->result));
 	ublk_control_close(&control);
@@ -246,7 +146,7 @@ static void start_done(struct job *job)
 	struct ublk_device *device = of_job(job);
 
 	if (device->result < 0) {
-		device->end = device->taken_up ? EXPORT_LEAVE : EXPORT_END;
+		device->end = device->claim.taken_up ? EXPORT_LEAVE : EXPORT_END;
 		close_down(device);
 		return;
 	}
@@ -269,7 +169,7 @@ static void prepare_done(struct job *job)
 	ublk_queue_start(device->queue, queue_ended, device);
 	if (start_job(device, start_work, start_done) < 0) {
 		device->result = fail(&device->reason, EAGAIN, "ublk: start %s: no thread", device->path);
-		device->end = device->taken_up ? EXPORT_LEAVE : EXPORT_END;
+		device->end = device->claim.taken_up ? EXPORT_LEAVE : EXPORT_END;
 		close_down(device);
 	}
 }
@@ -320,7 +220,7 @@ static void delete_work(struct job *job)
 
 	if (ublk_control_open(&control, &ignored) < 0)
 		return;
-	(void)ublk_delete(&control, device->info.dev_id);
+	(void)ublk_delete(&control, device->claim.info.dev_id);
 	ublk_control_close(&control);
 }
 
@@ -363,7 +263,7 @@ static void stop_work(struct job *job)
 		return;
 	if (ublk_control_open(&control, &reason) < 0)
 		return;
-	device->left = ublk_stop(&control, device->info.dev_id) == -EINTR;
+	device->left = ublk_stop(&control, device->claim.info.dev_id) == -EINTR;
 	ublk_control_close(&control);
 }
 
@@ -415,7 +315,7 @@ bool ublk_device_find(const char *id, char name[32])
 
 	if (ublk_control_open(&control, NULL) < 0)
 		return false;
-	found = ublk_find(&control, tag_of(id), &info) && info.state != UBLK_STATE_DEAD;
+	found = ublk_find(&control, ublk_claim_tag(id), &info) && info.state != UBLK_STATE_DEAD;
 	ublk_control_close(&control);
 	if (found)
 		snprintf(name, 32, "ublkb%u", info.dev_id);
@@ -430,7 +330,7 @@ int ublk_device_end(const char *id, struct error *err)
 
 	if (result < 0)
 		return result;
-	if (ublk_find(&control, tag_of(id), &info))
+	if (ublk_find(&control, ublk_claim_tag(id), &info))
 		result = ublk_delete(&control, info.dev_id);
 	ublk_control_close(&control);
 	if (result < 0)
