@@ -267,6 +267,12 @@ struct sink_status world_status(struct world *world)
 	return status;
 }
 
+void world_end(struct world *world)
+{
+	world_stop(world);
+	world_free(world);
+}
+
 struct world *world_started(uint64_t journal_bytes)
 {
 	struct world *world = world_new(journal_bytes);
@@ -275,14 +281,19 @@ struct world *world_started(uint64_t journal_bytes)
 	return world;
 }
 
-struct world *world_synced(uint64_t journal_bytes, unsigned version)
+void world_catch_up(struct world *world, unsigned version)
 {
-	struct world *world = world_started(journal_bytes);
-
 	world_connect(world);
 	send_all(world, version);
 	world_run(world);
 	assert_version(world, version);
+}
+
+struct world *world_synced(uint64_t journal_bytes, unsigned version)
+{
+	struct world *world = world_started(journal_bytes);
+
+	world_catch_up(world, version);
 	return world;
 }
 

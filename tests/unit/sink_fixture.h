@@ -96,6 +96,8 @@ void world_start(struct world *world); // makes a sink; SINK_OPENED comes with w
 void world_open(struct world *world); // also that, and it can be used
 void world_stop(struct world *world); // in good order, and frees it
 
+void world_end(struct world *world); // the same, and nothing is left
+
 // Opened; also with the full sync of that version and what followed it.
 struct world *world_started(uint64_t journal_bytes);
 struct world *world_synced(uint64_t journal_bytes, unsigned version);
@@ -112,6 +114,7 @@ void world_sleep(struct world *world, uint64_t ns); // time passes
 void world_crash(struct world *world, bool power, unsigned seed);
 
 void world_connect(struct world *world); // HELLO
+void world_catch_up(struct world *world, unsigned version); // connects, and gets that version
 void world_hello(struct world *world, struct wire_hello *hello); // the one that world_connect() sends
 void world_attach(struct world *world, const struct wire_hello *hello);
 void world_cut(struct world *world); // the connection is lost

@@ -39,8 +39,7 @@ static void journal_error_rejects_the_epoch(void **state)
 		world->version_of[world->acked] = 2; // once more the same
 	}
 	assert_true(world->rejects >= 2);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 // Records of a dropped epoch that are still being written, and those that take
@@ -68,8 +67,7 @@ static void dropped_records_are_waited_for(void **state)
 		world_open(world);
 		assert_int_equal(world_status(world).durable, epoch);
 		assert_version(world, 3);
-		world_stop(world);
-		world_free(world);
+		world_end(world);
 	}
 }
 
@@ -96,13 +94,9 @@ static void crash_in_another_full_sync(void **state)
 		assert_true(world_status(world).durable >= world->acked);
 		if (world_status(world).promotable)
 			assert_version(world, world->version_of[world_status(world).durable]);
-		world_connect(world);
-		send_all(world, 6);
-		world_run(world);
-		assert_version(world, 6);
+		world_catch_up(world, 6);
 		assert_true(world_status(world).promotable);
-		world_stop(world);
-		world_free(world);
+		world_end(world);
 	}
 }
 
@@ -172,12 +166,8 @@ static void direct_epoch_survives_a_lost_superblock(void **state)
 		world_open(world);
 		assert_int_equal(world->repaired, 1);
 		assert_int_equal(world_status(world).durable, 1);
-		world_connect(world);
-		send_all(world, 3);
-		world_run(world);
-		assert_version(world, 3);
-		world_stop(world);
-		world_free(world);
+		world_catch_up(world, 3);
+		world_end(world);
 	}
 }
 
@@ -199,8 +189,7 @@ static void volume_error_is_tried_again(void **state)
 	world_sleep(world, 3 * NSEC_PER_SEC);
 	assert_version(world, 4);
 	assert_int_equal(world->event_applied, world->acked);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void full_sync_survives_a_volume_error(void **state)
@@ -223,8 +212,7 @@ static void full_sync_survives_a_volume_error(void **state)
 	world_run(world);
 	assert_version(world, 2);
 	assert_true(world_status(world).promotable);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 // A crash after each operation on any disk in turn, in the middle of a full
@@ -256,10 +244,7 @@ static void crash_everywhere(struct world *world, uint64_t op, bool power, unsig
 		assert_true(world_status(world).promotable);
 	if (world_status(world).promotable)
 		assert_version(world, version);
-	world_connect(world);
-	send_all(world, 6);
-	world_run(world);
-	assert_version(world, 6);
+	world_catch_up(world, 6);
 	assert_int_equal(world->rejects, 0);
 	// an acknowledged epoch stays, also when the power fails once more
 	world_crash(world, true, seed);
@@ -348,12 +333,8 @@ static void many_crashes(void **state)
 		assert_true(world_status(world).durable >= world->acked);
 		if (world_status(world).promotable)
 			assert_version(world, world->version_of[world_status(world).durable]);
-		world_connect(world);
-		send_all(world, VERSIONS - 1);
-		world_run(world);
-		assert_version(world, VERSIONS - 1);
-		world_stop(world);
-		world_free(world);
+		world_catch_up(world, VERSIONS - 1);
+		world_end(world);
 	}
 }
 

@@ -120,12 +120,8 @@ static void wrong_frames_close_the_connection(void **state)
 		assert_version(world, 2);
 		assert_int_equal(world_status(world).durable, 2);
 	}
-	world_connect(world);
-	send_all(world, 3);
-	world_run(world);
-	assert_version(world, 3);
-	world_stop(world);
-	world_free(world);
+	world_catch_up(world, 3);
+	world_end(world);
 }
 
 // Nothing is a part of what nobody has the rest of.
@@ -145,8 +141,7 @@ static void part_of_an_unknown_sync_is_refused(void **state)
 	world_run(world);
 	assert_true(world->channel->closed);
 	assert_non_null(strstr(world->why, "does not have"));
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void refuses_strangers(void **state)
@@ -176,8 +171,7 @@ static void refuses_strangers(void **state)
 		assert_int_equal(world->refused, i + 1);
 		assert_true(world->channel->closed);
 	}
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 int main(void)

@@ -39,8 +39,7 @@ static void full_sync_then_epochs(void **state)
 	assert_int_equal(status.applied, 5);
 	assert_int_equal(status.recovery_point % 1000, 5);
 	assert_int_equal(status.journal_used, 0);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void survives_a_restart(void **state)
@@ -59,8 +58,7 @@ static void survives_a_restart(void **state)
 	send_all(world, 7);
 	world_run(world);
 	assert_version(world, 7);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void ring_wraps_and_holds_the_channel(void **state)
@@ -91,8 +89,7 @@ static void ring_wraps_and_holds_the_channel(void **state)
 		assert_version(world, version);
 	}
 	assert_int_equal(world->rejects, 0);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void several_epochs_on_their_way(void **state)
@@ -105,8 +102,7 @@ static void several_epochs_on_their_way(void **state)
 	world_run(world);
 	assert_int_equal(world->rejects, 0);
 	assert_version(world, 7);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void epoch_larger_than_the_ring_is_rejected(void **state)
@@ -130,8 +126,7 @@ static void epoch_larger_than_the_ring_is_rejected(void **state)
 	world_run(world);
 	assert_int_equal(world->acked, epoch);
 	assert_version(world, 3);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void assert_partial(struct world *world)
@@ -199,8 +194,7 @@ static void what_the_ring_cannot_hold_comes_in_place(void **state)
 	assert_version(world, 4);
 	assert_true(world_status(world).promotable);
 	assert_false(world_status(world).state.partial);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void abort_and_loss_drop_the_epoch(void **state)
@@ -227,8 +221,7 @@ static void abort_and_loss_drop_the_epoch(void **state)
 	send_all(world, 5);
 	world_run(world);
 	assert_version(world, 5);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void assert_none_differ(const struct world *world, unsigned blocks)
@@ -270,8 +263,7 @@ static void compare_tells_what_differs(void **state)
 		assert_int_equal(world->differ.bitmap[i / 8] >> i % 8 & 1,
 		                 memcmp(world->content[3][1] + i * BLOCK_SIZE, world->content[4][1] + i * BLOCK_SIZE,
 		                        BLOCK_SIZE) != 0);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void standby_that_never_was_is_not_promotable(void **state)
@@ -300,8 +292,7 @@ static void standby_that_never_was_is_not_promotable(void **state)
 	send_all(world, 3);
 	world_run(world);
 	assert_version(world, 3);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void promotes(void **state)
@@ -346,8 +337,7 @@ static void promotes(void **state)
 	world_run(world);
 	assert_int_equal(world_status(world).state.role, ROLE_PRIMARY);
 	assert_int_equal(world->volumes[0]->writes + world->volumes[1]->writes, writes);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void promotes_what_is_not_applied_yet(void **state)
@@ -389,8 +379,7 @@ static void compare_waits_for_its_base(void **state)
 	world_run(world);
 	assert_int_equal(world->differs, 1);
 	assert_none_differ(world, BLOCKS_0);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 static void silence_ends_the_connection(void **state)
@@ -411,8 +400,7 @@ static void silence_ends_the_connection(void **state)
 	assert_non_null(strstr(world->why, "no word"));
 	world_promote(world, false); // nobody is there any more
 	assert_int_equal(world->promote_error, 0);
-	world_stop(world);
-	world_free(world);
+	world_end(world);
 }
 
 int main(void)
