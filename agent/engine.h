@@ -149,6 +149,7 @@ struct source {
 	struct request_list finished; // to be told later
 	struct timer finish;
 	unsigned requests; // not yet done
+	bool served; // one was done since shipper.c asked
 
 	// tracker.c
 	struct request_list changes; // marked or waiting to be
@@ -205,7 +206,10 @@ struct source {
 	struct parcel_list comparing; // waiting for DIFFER, in order
 	struct parcel_list every, idle; // all in use, also those that the channel still has; kept for reuse
 	unsigned parcel_count; // in use
+	unsigned parcel_reads; // under way, cancelled ones too
 	bool pumping;
+	uint64_t served_at; // clock_now() when requests were last seen
+	bool beside_requests; // reads leave the disk to them
 	struct timer pace;
 	int64_t tokens; // bytes that may be sent now
 	uint64_t tokens_at;

@@ -183,15 +183,23 @@ void parcels_differ(struct source *source, const struct wire_differ *differ)
 	shipper_pump(source);
 }
 
+static void expect_read(struct parcel *parcel)
+{
+	parcel->reading++;
+	parcel->source->parcel_reads++;
+}
+
 static void piece_read(struct capture *capture, int error)
 {
 	struct parcel *parcel = container_of(capture, struct piece, capture)->parcel;
 	struct source *source = parcel->source;
 
 	parcel->reading--;
+	source->parcel_reads--;
 	if (parcel->cancelled) {
 		if (!parcel->reading && !parcel->in_channel)
 			parcel_release(parcel);
+		shipper_pump(source); // those of the next epoch may have waited for it
 		return;
 	}
 	if (error) {
@@ -244,7 +252,7 @@ void parcel_add_early(struct parcel *parcel, struct early_extent *extent)
 	if (extent->data) {
 		memcpy(piece->capture.data, extent->data, extent->count * BLOCK_SIZE);
 	} else {
-		parcel->reading++;
+		expect_read(parcel);
 		source->reads++;
 		piece->capture.io = (struct disk_io){
 		        .op = DISK_READ,
@@ -278,7 +286,7 @@ void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count)
 
 	piece->capture.open_to_writes = source->capturing.kind == EPOCH_DIRECT;
 	piece->capture.heedless = piece->capture.open_to_writes && source->capturing.all;
-	parcel->reading++;
+	expect_read(parcel);
 	capture_start(&piece->capture);
 }
 
@@ -297,6 +305,11 @@ uint32_t parcel_room(const struct parcel *parcel)
 bool parcel_add_zero(struct parcel *parcel, uint64_t first, uint64_t count)
 {
 	return !(parcel->compare && parcel->blocks) && add_extent(parcel, first, count, true);
+}
+
+unsigned parcel_reading(const struct parcel *parcel)
+{
+	return parcel->reading;
 }
 
 struct position parcel_start(const struct parcel *parcel)

@@ -33,6 +33,9 @@ void parcel_add_early(struct parcel *parcel, struct early_extent *extent);
 // how many.
 uint32_t parcel_add_recent(struct parcel *parcel, uint64_t first, uint32_t count);
 
+// Reads of it that are under way.
+unsigned parcel_reading(const struct parcel *parcel);
+
 // Adds blocks that are now captured.
 void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count);
 

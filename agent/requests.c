@@ -14,6 +14,7 @@ void request_finish(struct request *request, int error)
 	struct source *source = request->source;
 
 	source->requests--;
+	source->served = true;
 	request->done(request, error);
 	if (source->stopping)
 		source_check_stopped(source);

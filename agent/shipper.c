@@ -6,6 +6,12 @@
 
 #define PARCELS_MAX 32
 #define PARCELS_AT_ONCE 4 // then requests come first: filling one may be copying all of it
+
+// While requests are served, reads take their turns on the disk: so many of a
+// parcel at a time, and none of another one before few are left.
+#define READS_BESIDE 32
+#define READS_LEFT 16
+#define LULL_NSEC (10 * NSEC_PER_MSEC) // none for so long: the disk is free
 #define STEPS_MAX 1024 // of one parcel, where holes are passed over
 
 // A standby that holds nothing need not be asked what it holds, and has zeroes
@@ -123,6 +129,8 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 		return fill_zero(source, parcel, block, count);
 	if (!parcel_fits(parcel, 1))
 		return FILL_FULL;
+	if (source->beside_requests && parcel_reading(parcel) >= READS_BESIDE)
+		return FILL_FULL;
 	if (count > parcel_room(parcel) || !count)
 		count = parcel_room(parcel);
 	count = epoch_run(source, volume, block, (uint32_t)count);
@@ -211,6 +219,17 @@ static void end(struct source *source)
 	epoch_captured(source);
 }
 
+// With few requests at a time there is often none at this very moment.
+static bool beside_requests(struct source *source)
+{
+	uint64_t now = clock_now(source->clock);
+
+	if (source->requests || source->served)
+		source->served_at = now;
+	source->served = false;
+	return source->served_at && now - source->served_at < LULL_NSEC;
+}
+
 void shipper_pump(struct source *source)
 {
 	unsigned filled = 0;
@@ -222,9 +241,12 @@ void shipper_pump(struct source *source)
 	if (intent_noted_cut(source->intent) < source->capturing.number && !MUTANT(CUT_NOT_NOTED))
 		return;
 	source->pumping = true;
+	source->beside_requests = beside_requests(source);
 	if (!source->capturing.begun)
 		begin(source);
 	while (source->capturing.number && !at_end(source) && source->parcel_count < PARCELS_MAX && may_send(source)) {
+		if (source->beside_requests && source->parcel_reads >= READS_LEFT)
+			break;
 		if (filled++ == PARCELS_AT_ONCE) {
 			clock_set(source->clock, &source->pace, clock_now(source->clock));
 			break;

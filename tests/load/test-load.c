@@ -96,7 +96,8 @@ static bool within(const struct figures *figures, const struct bounds *bounds)
 	       figures->share >= bounds->share_least && figures->share <= bounds->share_most;
 }
 
-// Nothing is at risk, and both nodes know the lag to a second.
+// Nothing is at risk, and both nodes know the lag to a second: a heartbeat comes
+// every half second, and may wait for what was queued before it.
 static void expect(const struct load *load, const struct bounds *bounds)
 {
 	struct figures figures = run(load, load->rpo);
@@ -104,7 +105,7 @@ static void expect(const struct load *load, const struct bounds *bounds)
 	assert_true(within(&figures, bounds));
 	assert_int_equal(figures.risky, 0);
 	assert_int_equal(figures.breached, 0);
-	assert_true(figures.apart <= 1);
+	assert_true(figures.apart <= 1.05);
 }
 
 static const struct bounds hot_short_bounds = {2.1, 2.5, 2.6, 0.31, 0.345};
@@ -311,6 +312,28 @@ static void clocks_an_hour_apart(void **state)
 	}
 }
 
+// Capture reads what the memory for recent writes does not hold. While requests
+// are served it leaves the disk to them; afterwards it takes all of it.
+static void reads_beside_requests(void **state)
+{
+	const struct world_speeds speeds = {.link = 40 << 20, .rpo = 5 * SEC};
+	struct world *world = world_new(&speeds);
+	struct timed_disk *volume = &world->primary.volume;
+
+	(void)state;
+	for (unsigned ms = 0; ms < 10000; ms++) {
+		for (unsigned i = 0; i < 5; i++)
+			world_write(world, rng_below(&world->rng, WORLD_BYTES / 4096) * 8, 8);
+		world_run(world, MSEC);
+	}
+	print_message("%u reads at a time, ", volume->reads_most);
+	assert_in_range(volume->reads_most, 16, 64);
+	world_run(world, 10 * SEC);
+	print_message("%u afterwards\n", volume->reads_most);
+	assert_in_range(volume->reads_most, 200, 2048);
+	world_free(world);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +350,7 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(less_bandwidth_from_now_on),
 	        cmocka_unit_test(shipped_anew),
 	        cmocka_unit_test(clocks_an_hour_apart),
+	        cmocka_unit_test(reads_beside_requests),
 	};
 
 	int failed;

@@ -40,6 +40,7 @@ static void run_done(struct event *event)
 
 	carry_out(timed, io);
 	timed->first = io->next;
+	timed->reads -= io->op == DISK_READ;
 	if (timed->first)
 		begin(timed);
 	io->done(io, 0);
@@ -50,6 +51,9 @@ static void submit(struct disk *disk, struct disk_io *io)
 	struct timed_disk *timed = (struct timed_disk *)disk;
 
 	io->next = NULL;
+	timed->reads += io->op == DISK_READ;
+	if (timed->reads > timed->reads_most)
+		timed->reads_most = timed->reads;
 	if (timed->first) {
 		timed->last->next = io;
 		timed->last = io;

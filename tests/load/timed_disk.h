@@ -17,6 +17,7 @@ struct timed_disk {
 	uint8_t *bytes; // content
 	bool written; // else all of it is a hole
 	struct disk_io *first, *last; // the first one is under way
+	unsigned reads, reads_most; // of them, and at most so far
 	struct event done;
 };
 
