@@ -104,6 +104,7 @@ static void send_parcel(struct parcel *parcel, enum frame_type type)
 	                wire_put_blocks(parcel->body, parcel->start.volume, parcel->extents, parcel->extent_count),
 	        .data = parcel->data,
 	        .data_length = parcel->blocks * BLOCK_SIZE,
+	        .rate_limit = parcel->source->config.bandwidth,
 	        .done = message_done,
 	};
 	parcel->in_channel = true;

@@ -24,6 +24,7 @@ struct message {
 	size_t body_length;
 	const void *data; // content of the body's extents, in their order
 	size_t data_length;
+	uint64_t rate_limit; // bytes a second on the wire that the sender keeps to; 0: none
 	void (*done)(struct message *message);
 
 	size_t wire_bytes; // set before done(): what went out; 0 when it did not

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "effort.h"
 
-// A wait of this length is worth one level, if nothing else was done.
-#define RISE_NS 10e6
+// Waits of this length are worth one level: little for a short one, no overshoot.
+#define RISE_NS 20e6
 
 // The first fall, and each that follows it at once is twice as far: it takes six
 // rounds to give up LZ4, and little is given up when the wire is just kept busy.
 #define FALL_FIRST (1.0 / 64)
 
-// When there is nothing to hurry for, LZ4 comes back within this time.
+// When there is nothing to hurry for, one level comes back within this time.
 #define REST_NS 100e6
 
 void effort_init(struct effort *effort)
@@ -33,20 +33,33 @@ static void fall(struct effort *effort)
 	effort->level = effort->level > effort->step ? effort->level - effort->step : 0;
 }
 
+// The same for a wire that is as fast as the limit: what was sent ahead is still
+// on its way.
+static bool limit_dry(struct effort *effort, const struct effort_round *round)
+{
+	double left = effort->ahead - (double)round->period;
+
+	effort->ahead = left > 0 ? left : 0;
+	if (!round->limit)
+		return true;
+	effort->ahead += (double)round->sent / (double)round->limit * 1e9;
+	return left <= 0;
+}
+
 void effort_round(struct effort *effort, const struct effort_round *round)
 {
-	double waited = (double)round->waited, whole = waited + (double)round->worked;
-	bool falls = round->backlog && round->dry && round->waited == 0;
+	bool dry = limit_dry(effort, round) && round->dry;
+	// Where the socket holds less than a batch, thread and wire wait for each other.
+	bool falls = round->backlog && dry && 2 * round->waited < round->period;
 
 	if (!falls)
 		effort->step = 0;
 	if (falls)
 		fall(effort);
 	else if (round->waited > 0)
-		// In proportion to the part of the time that was lost: no overshoot.
-		rise(effort, waited / whole * (waited < RISE_NS ? waited / RISE_NS : 1), effort->top);
+		rise(effort, (double)round->waited / RISE_NS, effort->top);
 	else if (!round->backlog)
-		rise(effort, (double)round->period / REST_NS, PACK_LZ4);
+		rise(effort, (double)round->period / REST_NS, round->limit ? effort->top : PACK_LZ4);
 }
 
 enum pack_level effort_next(struct effort *effort)

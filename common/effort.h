@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How much CPU a byte on the wire is worth now. The effort is a level of pack.h
-// or a share of the next one; it rises while the wire is what packed frames wait
-// for, and falls when the wire waits for frames, or they wait for the peer.
+// or a share of the next one; it rises while the wire, or a limit of the sender,
+// is what packed frames wait for, and falls when the wire waits for frames, or
+// they wait for the peer.
 // Pure, and no allocation.
 #ifndef STEAD_EFFORT_H
 #define STEAD_EFFORT_H
@@ -15,15 +16,17 @@
 struct effort_round {
 	uint64_t period; // ns since the last round
 	uint64_t waited; // of it: a whole batch was ready, but the wire not
-	uint64_t worked; // of it: frames were being made
 	bool dry; // the wire could have carried more, or what it waits for is the peer
 	bool backlog; // there was content to pack, and more is to be sent
+	uint64_t limit; // bytes a second that the sender keeps to; 0: none
+	uint64_t sent; // bytes handed over
 };
 
 struct effort {
 	double level; // 0 to top
 	double share; // of the next higher level, that is due
 	double step; // of the last fall, while it lasts
+	double ahead; // ns: what the sender's limit would take longer
 	enum pack_level top;
 };
 

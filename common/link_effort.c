@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the effort is decided from: how long batches take to be made, how long a
-// whole one waits, and whether for the wire, or for the peer to read.
+// What the effort is decided from: how long a whole batch waits, and whether for
+// the wire, or for the peer to read.
 #include "link_internal.h"
 
 // netinet/tcp.h has a shorter struct tcp_info, and cannot be beside it.
@@ -55,9 +55,10 @@ void link_round(struct link *link)
 	effort_round(&link->effort, &(struct effort_round){
 	                                    .period = now - watch->began,
 	                                    .waited = watch->waited,
-	                                    .worked = watch->worked,
 	                                    .dry = nothing || shut,
 	                                    .backlog = link->queue && link->batch_content > 0,
+	                                    .limit = link->rate_limit,
+	                                    .sent = link->output_length,
 	                            });
 	*watch = (struct link_watch){.began = now};
 }

@@ -37,7 +37,7 @@ struct links {
 // How the sending of one round went (effort.h).
 struct link_watch {
 	uint64_t began; // clock_now()
-	uint64_t worked, waited; // ns; not what was waited for the peer to read
+	uint64_t waited; // ns; not for the peer to read
 	uint64_t blocked; // since when the socket has not taken all of the send; 0: it has
 	bool shut; // then: because the peer does not read
 };
@@ -88,6 +88,7 @@ struct link {
 	// one is being sent while the next is made.
 	struct encoder *encoder;
 	struct effort effort;
+	uint64_t rate_limit; // of the last content
 	struct link_watch watch;
 	struct message *queue, **queue_end;
 	struct message *batch, **batch_end;

@@ -89,6 +89,7 @@ static size_t encode(struct link *link, size_t limit, bool small)
 			link->queue_end = &link->queue;
 		if (message->type == FRAME_BLOCKS && is_bulk(message)) {
 			encoder_set_level(link->encoder, effort_next(&link->effort));
+			link->rate_limit = message->rate_limit;
 			link->batch_content += message->data_length;
 		}
 		message->wire_bytes = encoder_encode(link->encoder, message, link->plain + fill);
@@ -109,8 +110,6 @@ bool link_ready_to_encode(struct link *link)
 
 static void fill_batch(struct link *link)
 {
-	uint64_t began = clock_now(link->links->clock);
-
 	if (link->state != LINK_OPEN || link->user_gone)
 		return;
 	if (link->queue && !link_ready_to_encode(link)) {
@@ -125,7 +124,6 @@ static void fill_batch(struct link *link)
 			return;
 		}
 	}
-	link->watch.worked += clock_now(link->links->clock) - began;
 }
 
 static void submit_send(struct link *link)

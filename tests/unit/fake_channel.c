@@ -160,6 +160,16 @@ void world_cut(struct world *world)
 	world->channel = NULL;
 }
 
+static void count_zstd(struct world *world, const uint8_t *bytes, size_t length)
+{
+	struct wire_blocks blocks;
+	struct frame frame;
+
+	assert_int_equal(frame_check(bytes, length, &frame), 0);
+	if (frame.type == FRAME_BLOCKS && wire_get_blocks(&frame, &blocks) == 0)
+		world->zstd_frames += blocks.codec == CODEC_ZSTD;
+}
+
 void send_body(struct world *world, unsigned type, void *body, size_t length, const void *data, size_t data_length)
 {
 	static uint8_t bytes[FRAME_BYTES_MAX];
@@ -172,7 +182,9 @@ void send_body(struct world *world, unsigned type, void *body, size_t length, co
 		return;
 	fake->inbound = need(realloc(fake->inbound, (fake->inbound_count + 1) * sizeof(*fake->inbound)));
 	inbound = &fake->inbound[fake->inbound_count++];
+	encoder_set_level(fake->primary, world->level);
 	inbound->length = encoder_encode(fake->primary, &message, bytes);
+	count_zstd(world, bytes, inbound->length);
 	inbound->bytes = need(malloc(inbound->length));
 	memcpy(inbound->bytes, bytes, inbound->length);
 }

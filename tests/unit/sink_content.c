@@ -36,6 +36,25 @@ void content_make(struct world *world, unsigned version)
 	}
 }
 
+void world_pack(struct world *world, enum pack_level level)
+{
+	const size_t part = BLOCK_SIZE / 8;
+
+	world->level = level;
+	for (unsigned i = 0; i < VERSIONS; i++) {
+		for (unsigned v = 0; v < VOLUMES; v++) {
+			for (size_t at = 0; at < volume_bytes[v]; at += part) {
+				uint8_t *bytes = world->content[i][v] + at;
+
+				if (at % BLOCK_SIZE != 0)
+					memcpy(bytes, bytes - part, part);
+			}
+			memset(world->content[i][v] + volume_bytes[v], 0,
+			       volume_blocks[v] * BLOCK_SIZE - volume_bytes[v]);
+		}
+	}
+}
+
 bool is_version(const struct world *world, unsigned version)
 {
 	for (unsigned v = 0; v < VOLUMES; v++) {

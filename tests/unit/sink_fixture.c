@@ -102,6 +102,7 @@ struct world *world_new(uint64_t journal_bytes)
 	world->journal_bytes = journal_bytes;
 	world->memory = 1 << 20;
 	world->ops_left = UINT64_MAX;
+	world->level = PACK_LZ4;
 	world->random = 1;
 	world->next_epoch = 1;
 	world->volumes[0] = memdisk_new(disk_bytes[0], 512);

@@ -52,6 +52,8 @@ struct world {
 	struct fake_channel *channel;
 	struct pair_state pair;
 	struct id sync;
+	enum pack_level level; // of what the primary sends
+	unsigned zstd_frames; // that it sent
 	unsigned seed; // 0: operations complete in their order
 	uint64_t random;
 
@@ -91,6 +93,9 @@ struct world {
 
 struct world *world_new(uint64_t journal_bytes);
 void world_free(struct world *world);
+
+// Before anything is sent: content that shrinks, packed at that level.
+void world_pack(struct world *world, enum pack_level level);
 
 void world_start(struct world *world); // makes a sink; SINK_OPENED comes with world_run()
 void world_open(struct world *world); // also that, and it can be used

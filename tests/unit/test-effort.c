@@ -32,6 +32,9 @@ struct world {
 	double room, held; // of the socket, bytes
 	bool peer_slow; // the wire could do more
 	double waited; // for the socket to take the last batch
+	double limit; // bytes a ns that the sender keeps to; 0: none
+	double tokens; // bytes that it may send at once
+	double given; // bytes of the last batch
 	double now; // ns
 	double sent; // bytes of content
 	double busy, idle; // ns: of the thread, of the wire
@@ -46,35 +49,44 @@ static struct world world_of(const struct content *content, double wire)
 	return world;
 }
 
-// One batch is made, then handed over as soon as there is room for it.
+// One batch is made, then handed over as soon as there is room for it. A sender
+// that keeps to a limit has no more than one frame at a time ready.
 static void round_of(struct world *world)
 {
+	double pause = world->tokens < 0 ? -world->tokens / world->limit : 0;
+	bool backlog = !world->limit || world->tokens > BATCH_FRAMES * FRAME;
+	unsigned frames = backlog ? BATCH_FRAMES : 1;
 	double worked = 0, made = 0, left, waited;
 
-	for (unsigned i = 0; i < BATCH_FRAMES; i++) {
+	for (unsigned i = 0; i < frames; i++) {
 		enum pack_level level = effort_next(&world->effort);
 
 		assert_in_range(level, 0, PACK_LEVELS - 1);
 		worked += FRAME * world->content->cost[level];
 		made += FRAME * world->content->ratio[level];
 	}
-	left = world->held - worked * world->wire;
+	left = world->held - (pause + worked) * world->wire;
 	if (left < 0)
 		world->idle += -left / world->wire;
 	world->held = left > 0 ? left : 0;
 	effort_round(&world->effort, &(struct effort_round){
-	                                     .period = (uint64_t)(world->waited + worked),
+	                                     .period = (uint64_t)(world->waited + pause + worked),
 	                                     .waited = world->peer_slow ? 0 : (uint64_t)world->waited,
-	                                     .worked = (uint64_t)worked,
 	                                     .dry = world->held == 0 || world->peer_slow,
-	                                     .backlog = true,
+	                                     .backlog = backlog,
+	                                     .limit = (uint64_t)(world->limit * 1e9),
+	                                     .sent = (uint64_t)world->given,
 	                             });
 	waited = (world->held + made - world->room) / world->wire;
 	world->waited = waited > 0 ? waited : 0;
 	world->held += made - world->waited * world->wire;
-	world->now += worked + world->waited;
+	world->now += pause + worked + world->waited;
 	world->busy += worked;
-	world->sent += BATCH_FRAMES * FRAME;
+	world->sent += frames * FRAME;
+	world->given = made;
+	world->tokens += (pause + worked + world->waited) * world->limit - (world->limit ? made : 0);
+	if (world->tokens > world->limit * 250 * MSEC)
+		world->tokens = world->limit * 250 * MSEC;
 }
 
 static void run(struct world *world, double ns)
@@ -154,6 +166,90 @@ static void test_settles_at_the_best_mixture(void **state)
 	}
 }
 
+// ns that a byte takes at best where the socket holds less than a batch: what it
+// does not hold is sent while nothing is made.
+static double time_in(const struct content *content, double wire, double room)
+{
+	double best = 0;
+
+	for (unsigned i = 0; i < (PACK_LEVELS - 1) * 64; i++) {
+		unsigned low = i / 64;
+		double share = i / 64.0 - low, whole = BATCH_FRAMES * FRAME;
+		double cost = content->cost[low] * (1 - share) + content->cost[low + 1] * share;
+		double made = whole * (content->ratio[low] * (1 - share) + content->ratio[low + 1] * share);
+		double time = made > room ? cost + (made - room) / wire / whole : cost;
+
+		time = time > made / wire / whole ? time : made / wire / whole;
+		best = i > 0 && best < time ? best : time;
+	}
+	return best;
+}
+
+static void test_small_sockets(void **state)
+{
+	(void)state;
+	for (unsigned room = 128 << 10; room <= 256 << 10; room *= 2) {
+		double wire = 0.05;
+
+		for (unsigned i = 0; i < 11; i++, wire *= 1.5) {
+			struct world world = world_of(&files, wire);
+			double best = time_in(&files, wire, room), ns;
+
+			world.room = room;
+			run(&world, 2000 * MSEC);
+			ns = watch(&world, 1000 * MSEC).ns;
+			if (ns > 1.25 * best)
+				fail_msg("room %u, wire %.3f: %.2f ns a byte in place of %.2f", room, wire, ns, best);
+		}
+	}
+}
+
+// All that the socket may hold is on its way, far: it has nothing to send, and
+// still the fewer bytes the better.
+static void test_long_way(void **state)
+{
+	const struct effort_round round = {
+	        .period = (uint64_t)(10 * MSEC),
+	        .waited = (uint64_t)(7 * MSEC),
+	        .dry = true,
+	        .backlog = true,
+	};
+	struct world world = world_of(&files, 1);
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++)
+		effort_round(&world.effort, &round);
+	assert_true(world.effort.level == PACK_LEVELS - 1);
+}
+
+// A fast wire, but the sender keeps to a limit, also in what it sends at once
+// after a pause.
+static void test_packs_for_a_limit(void **state)
+{
+	double limit = 0.001;
+
+	(void)state;
+	for (unsigned i = 0; i < 29; i++, limit *= 1.25) {
+		struct world world = world_of(&files, 10);
+		double best = best_of(&files, limit);
+		struct swing swing;
+
+		world.limit = limit;
+		run(&world, 3000 * MSEC);
+		swing = watch(&world, 3000 * MSEC);
+		if (swing.ns > 1.06 * time_of(&files, limit, best))
+			fail_msg("limit %.3f: %.2f ns a byte in place of %.2f", limit, swing.ns,
+			         time_of(&files, limit, best));
+		world.tokens = limit * 250 * MSEC;
+		swing = watch(&world, 1000 * MSEC);
+		if (best == PACK_ZSTD && swing.least < best - 0.1)
+			fail_msg("limit %.3f: %.2f in place of %.2f", limit, swing.least, best);
+		world.limit = world.tokens = 0;
+		run(&world, 100 * MSEC);
+		assert_true(world.effort.level == 0);
+	}
+}
+
 static void test_thread_and_wire_are_busy(void **state)
 {
 	struct world world = world_of(&files, 0.15); // between the levels of zstd
@@ -225,7 +321,7 @@ static void test_does_not_pack_for_a_slow_peer(void **state)
 // Where nothing is in a hurry, bytes are saved: at least with LZ4.
 static void test_packs_when_there_is_time(void **state)
 {
-	const struct effort_round idle = {.period = (uint64_t)(10 * MSEC), .worked = 1, .dry = true};
+	const struct effort_round idle = {.period = (uint64_t)(10 * MSEC), .dry = true};
 	struct world world = world_of(&files, 10);
 
 	(void)state;
@@ -279,6 +375,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_settles_at_the_best_mixture),
+	        cmocka_unit_test(test_small_sockets),
+	        cmocka_unit_test(test_long_way),
+	        cmocka_unit_test(test_packs_for_a_limit),
 	        cmocka_unit_test(test_thread_and_wire_are_busy),
 	        cmocka_unit_test(test_gives_up_lz4_on_a_fast_wire),
 	        cmocka_unit_test(test_rises_within_tens_of_ms),

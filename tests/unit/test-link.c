@@ -443,6 +443,7 @@ static void test_closed_while_held(void **state)
 
 static const uint8_t hash_key[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 static bool compared;
+static uint64_t offered; // features
 
 static void welcome(struct end *end, const struct frame *frame)
 {
@@ -458,6 +459,7 @@ static void welcome(struct end *end, const struct frame *frame)
 		words.hello.volume_count = 1;
 		strcpy(words.hello.volumes[0].name, "data");
 		words.hello.volumes[0].bytes = 1 << 20;
+		words.hello.features = offered;
 		words.journal_bytes = 1 << 20;
 		send_body(end, FRAME_WELCOME, body, wire_put_welcome(body, &words));
 	}
@@ -511,6 +513,83 @@ static void test_compare_uses_the_welcomed_key(void **state)
 	client.on_frame = compare;
 	send_heartbeat(&client);
 	run_until(has_compared);
+}
+
+// One message after the other, of a sender that keeps to a limit.
+
+static unsigned packed_messages, zstd_frames;
+static uint8_t packed_body[BLOCKS_BODY_MAX], packed_content[8 * BLOCK_SIZE];
+
+static void packed_done(struct message *message)
+{
+	client.done++;
+	if (++packed_messages < 300) {
+		client.sent++;
+		channel_send(client.channel, message);
+	}
+	poke();
+}
+
+static struct message packed_message = {.type = FRAME_BLOCKS,
+                                        .body = packed_body,
+                                        .data = packed_content,
+                                        .data_length = sizeof(packed_content),
+                                        .rate_limit = 1,
+                                        .done = packed_done};
+
+static void send_packed(struct end *end, const struct frame *frame)
+{
+	struct extent extent = {.first = 0, .count = 8};
+
+	assert_int_equal(frame->type, FRAME_WELCOME);
+	packed_message.body_length = wire_put_blocks(packed_body, 0, &extent, 1);
+	fill_blocks(packed_content, 0, 8);
+	end->sent++;
+	channel_send(end->channel, &packed_message);
+}
+
+static void look_for_zstd(struct end *end, const struct frame *frame)
+{
+	struct wire_blocks blocks;
+
+	if (frame->type == FRAME_BLOCKS) {
+		assert_int_equal(wire_get_blocks(frame, &blocks), 0);
+		zstd_frames += blocks.codec == CODEC_ZSTD;
+	} else {
+		welcome(end, frame);
+	}
+}
+
+static bool all_packed_through(void)
+{
+	return packed_messages == 300 && server.blocks == 300;
+}
+
+static void pack_as_offered(uint64_t features)
+{
+	offered = features;
+	packed_messages = zstd_frames = 0;
+	accelerate();
+	open_both(false);
+	server.on_frame = look_for_zstd;
+	client.on_frame = send_packed;
+	send_heartbeat(&client);
+	run_until(all_packed_through);
+	offered = 0;
+}
+
+static void test_packs_with_zstd_where_it_is_offered(void **state)
+{
+	(void)state;
+	pack_as_offered(WIRE_FEATURE_ZSTD);
+	assert_true(zstd_frames > 0);
+}
+
+static void test_keeps_to_lz4_where_it_is_not(void **state)
+{
+	(void)state;
+	pack_as_offered(~WIRE_FEATURE_ZSTD);
+	assert_int_equal(zstd_frames, 0);
 }
 
 static void test_stranger_is_bounded(void **state)
@@ -691,6 +770,9 @@ int main(void)
 	        BOTH(test_close_while_held),
 	        BOTH(test_closed_while_held),
 	        BOTH(test_compare_uses_the_welcomed_key),
+	        {"test_packs_with_zstd_where_it_is_offered", test_packs_with_zstd_where_it_is_offered, set_up,
+	         tear_down, NULL},
+	        {"test_keeps_to_lz4_where_it_is_not", test_keeps_to_lz4_where_it_is_not, set_up, tear_down, NULL},
 	        BOTH(test_stranger_is_bounded),
 	        BOTH(test_trust_lifts_the_bound),
 	        BOTH(test_nobody_listens),

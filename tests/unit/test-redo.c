@@ -51,11 +51,14 @@ static void submit(struct world *world, struct request *request, unsigned volume
 	assert_false(request->over);
 }
 
-// Promoted with epochs that are durable and not applied.
+// Promoted with epochs that are durable and not applied, packed with zstd where
+// the seed is odd.
 static struct world *promoted(unsigned seed)
 {
 	struct world *world = world_new(JOURNAL);
 
+	if (seed % 2)
+		world_pack(world, PACK_ZSTD);
 	world_start(world);
 	world_run(world);
 	world_connect(world);
@@ -73,6 +76,7 @@ static struct world *promoted(unsigned seed)
 	assert_true(world_status(world).state.redo);
 	world_stop(world);
 	assert_false(is_version(world, VERSION));
+	assert_true(seed % 2 ? world->zstd_frames > 10 : world->zstd_frames == 0);
 	return world;
 }
 

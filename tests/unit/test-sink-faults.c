@@ -101,13 +101,12 @@ static void crash_in_another_full_sync(void **state)
 }
 
 // With durable epochs in the journal that are not applied yet.
-static void damaged_bytes_are_found(void **state)
+static void find_damage(struct world *world)
 {
-	struct world *world = world_synced(SMALL_JOURNAL, 2);
 	unsigned failures = 0, repairs = 0;
 	uint8_t *copies[4];
 
-	(void)state;
+	world_catch_up(world, 2);
 	world->frozen = true;
 	send_on(world, 4);
 	world_run(world);
@@ -148,6 +147,21 @@ static void damaged_bytes_are_found(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		free(copies[i]);
 	world_free(world);
+}
+
+static void damaged_bytes_are_found(void **state)
+{
+	(void)state;
+	find_damage(world_started(SMALL_JOURNAL));
+}
+
+static void damaged_zstd_is_found(void **state)
+{
+	struct world *world = world_started(SMALL_JOURNAL);
+
+	(void)state;
+	world_pack(world, PACK_ZSTD);
+	find_damage(world);
 }
 
 // The journal has no record of an epoch that was written in place: both
@@ -310,6 +324,8 @@ static void many_crashes(void **state)
 	for (unsigned seed = 1; seed <= 40; seed++) {
 		struct world *world = world_new(SMALL_JOURNAL);
 
+		if (seed % 2)
+			world_pack(world, seed % 4 == 1 ? PACK_ZSTD_FAST : PACK_ZSTD);
 		world->random = seed * 100000;
 		world->seed = seed;
 		for (unsigned round = 0; round < 25; round++) {
@@ -345,6 +361,7 @@ int main(void)
 	        cmocka_unit_test(dropped_records_are_waited_for),
 	        cmocka_unit_test(crash_in_another_full_sync),
 	        cmocka_unit_test(damaged_bytes_are_found),
+	        cmocka_unit_test(damaged_zstd_is_found),
 	        cmocka_unit_test(direct_epoch_survives_a_lost_superblock),
 	        cmocka_unit_test(volume_error_is_tried_again),
 	        cmocka_unit_test(full_sync_survives_a_volume_error),

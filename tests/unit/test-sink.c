@@ -382,6 +382,24 @@ static void compare_waits_for_its_base(void **state)
 	world_end(world);
 }
 
+static void features_of_both_are_in_force(void **state)
+{
+	struct world *world = world_synced(JOURNAL, 2);
+	struct wire_hello hello;
+
+	(void)state;
+	world_hello(world, &hello);
+	assert_int_equal(hello.features, 0); // as before there were any
+	world_attach(world, &hello);
+	assert_true(world->welcomed);
+	assert_int_equal(world->welcome.hello.features, 0);
+	hello.features = UINT64_MAX;
+	world_attach(world, &hello);
+	assert_true(world->welcomed);
+	assert_int_equal(world->welcome.hello.features, WIRE_FEATURE_ZSTD);
+	world_end(world);
+}
+
 static void silence_ends_the_connection(void **state)
 {
 	struct world *world = world_synced(JOURNAL, 2);
@@ -418,6 +436,7 @@ int main(void)
 	        cmocka_unit_test(promotes),
 	        cmocka_unit_test(promotes_what_is_not_applied_yet),
 	        cmocka_unit_test(compare_waits_for_its_base),
+	        cmocka_unit_test(features_of_both_are_in_force),
 	        cmocka_unit_test(silence_ends_the_connection),
 	};
 
