@@ -51,6 +51,10 @@ field() {
 	page "document.querySelector('[data-pair=db] [data-f=$1]').textContent"
 }
 
+says() {
+	[ "$(field "$1")" = "$2" ]
+}
+
 figure() {
 	page "[...document.querySelectorAll('[data-pair=db] dl div')].find((of) => of.firstChild.textContent === '$1')?.lastChild.textContent"
 }
@@ -154,12 +158,12 @@ breached=$(page step)
 # The standby's page, and one without pairs.
 open_page "$(address b receiver)"
 wait_for 20 "the standby's page" live
-[ "$(field role)" = standby ] || fail "the standby's page says $(field role)"
+wait_for 20 "the standby to be one" says role standby
 fits
 wait_for 20 "the breach to be of a former step" page_is "step > $breached"
 open_page "$(address a receiver)"
 wait_for 20 "the page without pairs" live
-page_is "document.getElementById('verdict').textContent.startsWith('No pairs here.')" || fail "no word of no pairs"
+wait_for 20 "the word of no pairs" page_is "document.getElementById('verdict').textContent.startsWith('No pairs here.')"
 fits
 
 # The hour is the daemon's: a page just opened has the former breach.
