@@ -224,9 +224,16 @@ struct world *world_new(const struct world_speeds *speeds)
 
 void world_free(struct world *world)
 {
+	struct message *unsent, *next;
+
 	sim_clock_crash(&world->primary.clock);
 	sim_clock_crash(&world->standby.clock);
+	unsent = network_crash(&world->network, 1, false);
 	sink_free(world->sink);
+	for (; unsent; unsent = next) {
+		next = unsent->next;
+		unsent->done(unsent);
+	}
 	source_free(world->source);
 	network_done(&world->network);
 	timed_disk_free(&world->primary.volume);
