@@ -59,11 +59,11 @@ for node in a b; do
 	on $node check db >"$work/check.out" && fail "check of $node says all is well"
 	grep -q '^STEAD CRITICAL' "$work/check.out" || fail "check: $(cat "$work/check.out")"
 done
-# Not before the limit; a second after it is the aim, which a busy machine may blur.
+# Not before the limit, to the millisecond that is told; a second after it is the aim, which a busy machine may blur.
 for role in primary standby; do
 	lag=$(awk '$1 == "rpo-breached" { print $5 }' "$work/told.$role")
 	say "the $role told a breach of 2 s at $lag s"
-	awk -v lag="$lag" 'BEGIN { exit !(lag > 2) }' || fail "breach told at $lag s by the $role"
+	awk -v lag="$lag" 'BEGIN { exit !(lag >= 2) }' || fail "breach told at $lag s by the $role"
 done
 grep -q ' error rpo-breached pair=db lag_seconds=' "$work/a/agent.log" || fail "no breach in the log of a"
 grep -q ' error rpo-breached pair=db lag_seconds=' "$work/b/receiver.log" || fail "no breach in the log of b"
