@@ -6,13 +6,13 @@
 
 #define PARCELS_MAX 32
 #define PARCELS_AT_ONCE 4 // then requests come first: filling one may be copying all of it
+#define STEPS_MAX 1024 // of one parcel, where holes are passed over
 
 // While requests are served, reads take their turns on the disk: so many of a
 // parcel at a time, and none of another one before few are left.
 #define READS_BESIDE 32
 #define READS_LEFT 16
 #define LULL_NSEC (10 * NSEC_PER_MSEC) // none for so long: the disk is free
-#define STEPS_MAX 1024 // of one parcel, where holes are passed over
 
 // A standby that holds nothing need not be asked what it holds, and has zeroes
 // already.

@@ -96,16 +96,20 @@ static bool within(const struct figures *figures, const struct bounds *bounds)
 	       figures->share >= bounds->share_least && figures->share <= bounds->share_most;
 }
 
-// Nothing is at risk, and both nodes know the lag to a second: a heartbeat comes
-// every half second, and may wait for what was queued before it.
-static void expect(const struct load *load, const struct bounds *bounds)
+// Nothing is at risk, and both nodes know the lag to so many seconds.
+static void expect_apart(const struct load *load, const struct bounds *bounds, double apart_most)
 {
 	struct figures figures = run(load, load->rpo);
 
 	assert_true(within(&figures, bounds));
 	assert_int_equal(figures.risky, 0);
 	assert_int_equal(figures.breached, 0);
-	assert_true(figures.apart <= 1.05);
+	assert_true(figures.apart <= apart_most);
+}
+
+static void expect(const struct load *load, const struct bounds *bounds)
+{
+	expect_apart(load, bounds, 1);
 }
 
 static const struct bounds hot_short_bounds = {2.1, 2.5, 2.6, 0.31, 0.345};
@@ -154,7 +158,8 @@ static void recorded(void **state)
 static void idle_link_is_used_early(void **state)
 {
 	(void)state;
-	expect(&load_bursts, &(struct bounds){0.9, 1.2, 1.3, 0.47, 0.51});
+	// A heartbeat comes every half second, and waits for the burst that was queued before it.
+	expect_apart(&load_bursts, &(struct bounds){0.9, 1.2, 1.3, 0.47, 0.51}, 1.05);
 	expect(&load_trickle, &(struct bounds){0.05, 0.12, 0.15, 0.5, 0.62});
 }
 
