@@ -10,8 +10,8 @@
 //   --block SIZE       of a request (4K)
 //   --depth N          requests in flight at most, over all connections (1)
 //   --connections N    (1)
-//   --seconds N        how long; or
-//   --requests N       how many
+//   --seconds N        how long, or
+//   --requests N       how many; of both, what ends first
 //   --rate N           requests a second; their latency counts from when they
 //                      were due, so that a server which stalls cannot hide it
 //   --span SIZE        the first bytes of the volume only
@@ -218,7 +218,7 @@ static void measure(void)
 static void usage(void)
 {
 	fprintf(stderr,
-	        "usage: load [--pattern P] [--block SIZE] [--depth N] [--connections N] [--seconds N|--requests N] "
+	        "usage: load [--pattern P] [--block SIZE] [--depth N] [--connections N] [--seconds N] [--requests N] "
 	        "[--rate N] [--span SIZE] [--distinct 1] [--content FILE] [--seed N] NBD-URI|FILE\n");
 	exit(2);
 }
@@ -294,7 +294,7 @@ static void parse(int argc, char **argv)
 		}
 	}
 	if (argc != optind + 1 || load.block % PAGE || load.connections > load.depth ||
-	    !options.seconds == !options.requests)
+	    (!options.seconds && !options.requests))
 		usage();
 	if (!options.requests)
 		options.requests = UINT64_MAX;
