@@ -24,7 +24,9 @@ results_have_targets() {
 		fail "no targets of $1"
 }
 
+# Afterwards there are its results and no others.
 run() {
+	rm -rf "$work/results"
 	"$top/bench/run" "$@" --build "$build" --out "$work/results" --runs 1 --seconds 1 --size 16M >"$work/bench.log" 2>&1 ||
 		fail "bench/run $*: $(cat "$work/bench.log")"
 }
@@ -32,6 +34,10 @@ run() {
 run foreground --cases randwrite-4k-qd32
 results_have foreground '["raw", "null", "roofline", "stead-disconnected", "stead-replicating"]' '["iops"]'
 results_have_targets foreground
+run foreground --cases randwrite-4k-qd1-rate1000,randread-4k-qd32-beside2000 --sides stead-replicating
+results_have foreground '["stead-replicating"]' '["iops"]'
+jq -e '.summary[0].iops.median < 1100 and .summary[1].beside_iops.median > 0' "$work/results"/foreground-*.json >/dev/null ||
+	fail "no pace, or nothing written beside: $(jq -c .summary "$work/results"/foreground-*.json)"
 run fullsync --cases realistic
 results_have fullsync '["stead"]' '["mb_per_second", "wire_mb", "cpu_s_per_gb"]'
 run incremental --cases realistic-5

@@ -14,13 +14,13 @@ def cell($digits): if . == null then "-" else
 	"\(.machine.cpus) cpus" + (if .reference == "" then "" else "; [ratios] to \(.reference)" end),
 (.metrics as $metrics | .summary | group_by(.order)[] | . as $rows |
 	[$metrics[] | select(.key as $key | any($rows[]; .[$key] != null))] as $shown |
-	"", (.[0].case | left(22)) + ([$shown[] | .title | right(25)] | join("")),
-	($rows[] | . as $row | ("  " + .side | left(22)) +
+	"", (.[0].case | left(28)) + ([$shown[] | .title | right(25)] | join("")),
+	($rows[] | . as $row | ("  " + .side | left(28)) +
 		([$shown[] | .digits as $digits | $row[.key] | cell($digits) | right(25)] | join("")))),
 (.metrics as $metrics | .targets // [] | select(length > 0) |
-	"", ("what must hold" | left(76)) + (["wanted", "median", "least..most", ""] | map(right(18)) | join("")),
+	"", ("what must hold" | left(86)) + (["wanted", "median", "least..most", ""] | map(right(18)) | join("")),
 	(.[] | .metric as $metric | ($metrics | map(select(.key == $metric))[0]) as $shown |
-		("  \(.case): \($shown.title) of \(.side)" + (if .other then " / \(.other)" else "" end) | left(76)) +
+		("  \(.case): \($shown.title) of \(.side)" + (if .other then " / \(.other)" else "" end) | left(86)) +
 		([(if .most then "<= " else ">= " end) + "\(.wanted)", "\(.median | rounded(3))",
 		  "\(.min | rounded(3))..\(.max | rounded(3))", (if .held then "yes" else "NO" end)] | map(right(18)) | join("")))),
 "",
