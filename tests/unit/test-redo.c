@@ -51,14 +51,13 @@ static void submit(struct world *world, struct request *request, unsigned volume
 	assert_false(request->over);
 }
 
-// Promoted with epochs that are durable and not applied, packed with zstd where
-// the seed is odd.
-static struct world *promoted(unsigned seed)
+// Promoted with epochs that are durable and not applied.
+static struct world *promoted_packed(unsigned seed, enum pack_level level)
 {
 	struct world *world = world_new(JOURNAL);
 
-	if (seed % 2)
-		world_pack(world, PACK_ZSTD);
+	if (level != PACK_RAW)
+		world_pack(world, level);
 	world_start(world);
 	world_run(world);
 	world_connect(world);
@@ -76,8 +75,14 @@ static struct world *promoted(unsigned seed)
 	assert_true(world_status(world).state.redo);
 	world_stop(world);
 	assert_false(is_version(world, VERSION));
-	assert_true(seed % 2 ? world->zstd_frames > 10 : world->zstd_frames == 0);
+	assert_true(level >= PACK_ZSTD_FAST ? world->zstd_frames > 10 : world->zstd_frames == 0);
 	return world;
+}
+
+// Packed with zstd where the seed is odd.
+static struct world *promoted(unsigned seed)
+{
+	return promoted_packed(seed, seed % 2 ? PACK_ZSTD : PACK_RAW);
 }
 
 // Opened, with nothing redone yet.
@@ -307,48 +312,178 @@ static uint8_t *last_record(struct world *world)
 	return world->journal->bytes + RING_OFFSET + at % found[0].ring_bytes;
 }
 
-// Content in the journal that was damaged since: what needs it fails, nothing
-// else does, and the log has one line.
-static void damage_is_not_served(void **state)
+static struct wire_blocks blocks_at(const uint8_t *frame)
 {
-	struct world *world = promoted(0);
-	uint8_t *bytes = buffer(), *saved = malloc(JOURNAL);
-	unsigned failed = 0, passed = 0;
+	struct wire_blocks blocks;
+	struct frame checked;
+	int64_t payload = frame_payload_length(frame, FRAME_PAYLOAD_MAX);
 
-	(void)state;
-	memcpy(saved, world->journal->bytes, JOURNAL);
-	open_redo(world);
-	memset(last_record(world) + RECORD_HEADER_BYTES + 600, 0xff, 64);
-	world->frozen = false;
-	for (uint64_t i = 0; i < BLOCKS_0 - 1 + BLOCKS_1; i++) {
-		unsigned volume = i >= BLOCKS_0 - 1;
-		uint64_t block = volume ? i - (BLOCKS_0 - 1) : i;
-		struct request read;
+	assert_true(payload > 0);
+	assert_int_equal(frame_check(frame, FRAME_HEADER_BYTES + (size_t)payload, &checked), 0);
+	assert_int_equal(wire_get_blocks(&checked, &blocks), 0);
+	assert_true(blocks.payload_length > 64);
+	return blocks;
+}
 
-		submit(world, &read, volume, DISK_READ, block, 1, bytes);
-		while (!read.over)
-			assert_true(world_step(world));
-		if (read.error) {
-			assert_int_equal(read.error, -EIO);
-			failed++;
-		} else {
-			assert_memory_equal(bytes, world->content[VERSION][volume] + block * 4096, 4096);
-			passed++;
+// One bit of the content.
+static void flip(uint8_t *frame)
+{
+	struct wire_blocks blocks = blocks_at(frame);
+
+	frame[(size_t)(blocks.payload - frame) + blocks.payload_length / 2] ^= 1;
+}
+
+// Content that is not packed as it says, though nothing changed it on its way.
+static void spoil(uint8_t *frame)
+{
+	struct wire_blocks blocks = blocks_at(frame);
+	size_t half = blocks.payload_length / 2;
+	struct frame sealed;
+
+	assert_int_equal(frame_check(frame, FRAME_HEADER_BYTES + (size_t)frame_payload_length(frame, FRAME_PAYLOAD_MAX),
+	                             &sealed),
+	                 0);
+	memset(frame + (blocks.payload - frame) + half, 0xff, blocks.payload_length - half);
+	frame_put_header(frame, FRAME_BLOCKS, sealed.sequence, sealed.length);
+	(void)blocks_at(frame);
+}
+
+struct damage {
+	enum pack_level level;
+	enum codec codec; // that comes of it
+	void (*harm)(uint8_t *frame);
+	const char *why;
+};
+
+static const uint64_t sizes[VOLUMES] = {BYTES_0, BYTES_1};
+
+static uint64_t block_bytes(unsigned volume, uint64_t block)
+{
+	return sizes[volume] - block * 4096 < 4096 ? sizes[volume] - block * 4096 : 4096;
+}
+
+// A block that is not what it is to become is as it was.
+static void check_untouched(const struct world *world, uint8_t *const before[VOLUMES])
+{
+	for (unsigned v = 0; v < VOLUMES; v++) {
+		for (uint64_t b = 0; b * 4096 < sizes[v]; b++) {
+			const uint8_t *now = world->volumes[v]->bytes + b * 4096;
+			uint64_t length = block_bytes(v, b);
+
+			assert_true(!memcmp(now, world->content[VERSION][v] + b * 4096, length) ||
+			            !memcmp(now, before[v] + b * 4096, length));
 		}
 	}
-	assert_true(failed > 0 && passed > 0);
-	world_sleep(world, 5 * NSEC_PER_SEC);
-	assert_int_equal(world->redo_troubles, 1);
-	assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
-	assert_false(world->redo_done);
+}
+
+static int request_one(struct world *world, unsigned volume, enum disk_op op, uint64_t block, void *data)
+{
+	struct request request;
+
+	submit(world, &request, volume, op, block, 1, data);
+	while (!request.over)
+		assert_true(world_step(world));
+	return request.error;
+}
+
+// The frame has content of that block, or only of others in its region.
+static bool has(const struct wire_blocks *blocks, unsigned volume, uint64_t block, bool region)
+{
+	uint64_t unit = region ? REGION : 1;
+
+	for (uint32_t i = 0; i < blocks->extent_count && volume == blocks->volume; i++) {
+		struct extent extent = blocks_extent(blocks, i);
+
+		if (!extent.zero && block / unit >= extent.first / unit &&
+		    block / unit <= (extent.first + extent.count - 1) / unit)
+			return true;
+	}
+	return false;
+}
+
+// What needs content of that frame fails, reads of everything else are right.
+// What else is to be redone of a region that has some may fail, too.
+static void check_served(struct world *world, const struct wire_blocks *damaged)
+{
+	uint8_t *bytes = buffer();
+	unsigned failed = 0, passed = 0;
+
+	for (unsigned v = 0; v < VOLUMES; v++) {
+		for (uint64_t b = 0; (b + 1) * 4096 <= sizes[v]; b++) {
+			int error = request_one(world, v, DISK_READ, b, bytes);
+
+			if (has(damaged, v, b, false)) {
+				assert_int_equal(error, -EIO);
+				memset(bytes, PATTERN, 4096);
+				assert_int_equal(request_one(world, v, DISK_WRITE, b, bytes), -EIO);
+				failed++;
+			} else if (error) {
+				assert_true(error == -EIO && has(damaged, v, b, true));
+			} else {
+				assert_memory_equal(bytes, world->content[VERSION][v] + b * 4096, 4096);
+				passed++;
+			}
+		}
+	}
+	assert_true(failed > 0 && passed > failed);
+	free(bytes);
+}
+
+// Content in the journal that was damaged since: what needs it fails, nothing
+// else does, nothing of it comes into a volume, and the log has one line; the
+// same after a restart. When it can be read again all goes on.
+static void check_damage(const struct damage *damage)
+{
+	struct world *world = promoted_packed(0, damage->level);
+	uint8_t *frame = last_record(world) + RECORD_HEADER_BYTES, *saved = malloc(JOURNAL);
+	uint8_t *before[VOLUMES] = {malloc(BYTES_0), malloc(BYTES_1)};
+	struct wire_blocks blocks = blocks_at(frame);
+
+	assert_true(saved && before[0] && before[1]);
+	assert_int_equal(blocks.codec, damage->codec);
+	memcpy(saved, world->journal->bytes, JOURNAL);
+	for (unsigned v = 0; v < VOLUMES; v++)
+		memcpy(before[v], world->volumes[v]->bytes, sizes[v]);
+	damage->harm(frame);
+	for (unsigned start = 1; start <= 2; start++) {
+		open_redo(world);
+		world->frozen = false;
+		check_served(world, &blocks);
+		world_sleep(world, 5 * NSEC_PER_SEC);
+		assert_int_equal(world->redo_troubles, start);
+		assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
+		assert_non_null(strstr(world->redo_reason.text, damage->why));
+		assert_false(world->redo_done);
+		check_untouched(world, before);
+		if (start == 1)
+			close_redo(world);
+	}
 	memcpy(world->journal->bytes, saved, JOURNAL);
 	world_sleep(world, 5 * NSEC_PER_SEC);
 	assert_true(world->redo_done);
 	assert_version(world, VERSION);
-	free(bytes);
+	free(before[0]);
+	free(before[1]);
 	free(saved);
 	close_redo(world);
 	world_free(world);
+}
+
+static void damage_is_not_served(void **state)
+{
+	static const struct damage damages[] = {
+	        {PACK_RAW, CODEC_NONE, flip, "frame checksum does not match"},
+	        {PACK_LZ4, CODEC_LZ4, flip, "frame checksum does not match"},
+	        {PACK_LZ4, CODEC_LZ4, spoil, "content does not unpack"},
+	        {PACK_ZSTD_FAST, CODEC_ZSTD, flip, "frame checksum does not match"},
+	        {PACK_ZSTD_FAST, CODEC_ZSTD, spoil, "content does not unpack"},
+	        {PACK_ZSTD, CODEC_ZSTD, flip, "frame checksum does not match"},
+	        {PACK_ZSTD, CODEC_ZSTD, spoil, "content does not unpack"},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(damages) / sizeof(damages[0]); i++)
+		check_damage(&damages[i]);
 }
 
 static void damaged_log_is_refused(void **state)
