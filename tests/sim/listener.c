@@ -103,6 +103,8 @@ static void greeting_frame(void *user, const struct frame *frame)
 
 	if (frame->type == FRAME_HELLO && wire_get_hello(frame, hello) == 0 && !greeting->pending) {
 		if (node->sink && node->opened && !node->stopping) {
+			if (node->sim->plan.plain[node->index])
+				hello->features = 0; // what is in force is what both know
 			greeting_free(greeting);
 			sink_attach(node->sink, channel, hello);
 			free(hello);

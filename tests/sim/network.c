@@ -3,6 +3,7 @@
 
 #include "common/codec.h"
 #include "memory.h"
+#include "rng.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct end {
 	uint64_t free_at; // the link, for what this end sends
 	uint64_t next_sequence; // that arrives
 
+	bool zstd; // its peer unpacks that
 	bool held;
 	bool deaf; // its user closed it, or is gone
 	bool gone; // its user is gone: no done() either
@@ -186,6 +188,17 @@ static uint64_t message_checksum(const struct message *message)
 	return message->data_length ? sum ^ XXH3_64bits(message->data, message->data_length) : sum;
 }
 
+// The real link chooses by what it waits for; here any choice may follow any other.
+static enum pack_level next_level(struct end *end)
+{
+	struct network *network = network_of(end);
+
+	if (!network->packing)
+		return PACK_LZ4;
+	return (enum pack_level)(rng_mix(network->packing + network->packed++) %
+	                         (end->zstd ? PACK_LEVELS : PACK_LZ4 + 1));
+}
+
 static void run_pump(struct event *event)
 {
 	struct end *end = (struct end *)((char *)event - offsetof(struct end, pump));
@@ -207,6 +220,8 @@ static void run_pump(struct event *event)
 	message = message_pop(&end->unsent);
 	if (message_checksum(message) != end->checksum)
 		network->misused = "message changed before its done()";
+	if (message->type == FRAME_BLOCKS)
+		encoder_set_level(end->encoder, next_level(end));
 	length = encoder_encode(end->encoder, message, network->scratch);
 	message->wire_bytes = length;
 	message_push(&end->sent, message);
@@ -241,13 +256,16 @@ static void run_pump(struct event *event)
 		tell(peer, 0, "closed by the peer");
 }
 
-// COMPARE hashes with the key that the standby chose, as in link.h.
-static void learn_hash_key(struct end *end, const struct frame *frame)
+// COMPARE hashes with the key that the standby chose, and content is packed as it
+// can unpack it, as in link.h.
+static void learn(struct end *end, const struct frame *frame)
 {
 	struct wire_welcome *welcome = allocate(sizeof(*welcome));
 
-	if (wire_get_welcome(frame, welcome) == 0)
+	if (wire_get_welcome(frame, welcome) == 0) {
 		encoder_set_hash_key(end->encoder, welcome->hash_key);
+		end->zstd = welcome->hello.features & WIRE_FEATURE_ZSTD;
+	}
 	free(welcome);
 }
 
@@ -261,7 +279,7 @@ static void give(struct end *end, struct packet *packet)
 		network->misused = "frame out of order";
 	end->next_sequence++;
 	if (frame.type == FRAME_WELCOME)
-		learn_hash_key(end, &frame);
+		learn(end, &frame);
 	if (network->arrived)
 		network->arrived(network->user, end->host->index, &frame);
 	end->channel.events->frame(end->channel.user, &frame);

@@ -48,6 +48,8 @@ struct network {
 	uint64_t done_max; // ns, how late done() may be
 	bool partitioned; // nothing arrives, nobody is told
 	unsigned dial_failures; // one in so many; 0: none
+	uint64_t packing; // chooses how each frame with content is packed; 0: all with LZ4
+	uint64_t packed; // such frames, so far
 
 	const char *misused;
 

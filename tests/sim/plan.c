@@ -244,3 +244,17 @@ void plan_tighten(struct plan *plan, uint64_t seed)
 	if (plan->theme != THEME_CALM)
 		plan->faults[FAULT_PAUSE] = plan->faults[FAULT_PARTITION] = 3;
 }
+
+// Drawn apart, too. Such runs differ from the others only in what comes of fewer or
+// more bytes on the wire.
+void plan_pack(struct plan *plan, uint64_t seed)
+{
+	struct rng rng;
+
+	if (seed % 8 != 4)
+		return;
+	rng_seed(&rng, seed ^ 0x7061636b);
+	plan->packing = rng_next(&rng) | 1;
+	for (unsigned i = 0; i < 2; i++)
+		plan->plain[i] = rng_chance(&rng, 1, 6);
+}

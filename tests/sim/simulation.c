@@ -146,11 +146,15 @@ static void frame_arrived(void *user, unsigned host, const struct frame *frame)
 {
 	struct simulation *sim = user;
 	struct wire_welcome *welcome;
+	struct wire_blocks blocks;
 	struct wire_begin begin;
 
 	trace(sim, "node %u gets %s", host, frame_type_name(frame->type));
 	if (frame->type == FRAME_BEGIN && wire_get_begin(frame, &begin) == 0 && begin.kind == EPOCH_DIRECT)
 		sim->nodes[host].promotable = false;
+	if (frame->type == FRAME_BLOCKS && sim->plan.plain[host] && wire_get_blocks(frame, &blocks) == 0 &&
+	    blocks.codec == CODEC_ZSTD)
+		violate(sim, "node %u gets content packed with zstd, which it does not know", host);
 	if (frame->type != FRAME_WELCOME)
 		return;
 	welcome = allocate(sizeof(*welcome));
@@ -404,9 +408,11 @@ static void setup(struct simulation *sim)
 	plan_draw(&sim->plan, sim->seed, &sim->rng);
 	if (!sim->plan.roles)
 		plan_tighten(&sim->plan, sim->seed);
+	plan_pack(&sim->plan, sim->seed);
 	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);
+	sim->network.packing = sim->plan.packing;
 	sim->network.sent = frame_sent;
 	sim->network.arrived = frame_arrived;
 	sim->network.user = sim;

@@ -85,6 +85,9 @@ struct plan {
 	unsigned promote; // one in so many faults is a promotion; 0: never
 	unsigned probe; // one in so many events of the standby is probed
 	unsigned probe_steps; // one in so many steps
+
+	uint64_t packing; // as in network.h
+	bool plain[2]; // nodes that do not know zstd
 };
 
 struct snapshot;
@@ -140,6 +143,7 @@ struct model *model_of(const struct node *node);
 
 void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
+void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in all ways
 
 // probe.c: promotes a copy of a standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);
