@@ -51,6 +51,7 @@ struct capture {
 	bool cancelled;
 	bool open_to_writes; // DIRECT: nobody waits for it
 	bool heedless; // nor does it wait for writes: they are in the open set
+	bool stream; // all of the volume is read, in order
 };
 
 struct volume {

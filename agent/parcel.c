@@ -287,6 +287,7 @@ void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count)
 
 	piece->capture.open_to_writes = source->capturing.kind == EPOCH_DIRECT;
 	piece->capture.heedless = piece->capture.open_to_writes && source->capturing.all;
+	piece->capture.stream = source->capturing.all;
 	expect_read(parcel);
 	capture_start(&piece->capture);
 }

@@ -23,6 +23,7 @@ enum disk_flags {
 	DISK_FUA = 1 << 0, // WRITE, ZERO: durable when done() runs
 	DISK_UNMAP = 1 << 1, // ZERO: give the space back where possible
 	DISK_FAST = 1 << 2, // ZERO: -EOPNOTSUPP at once rather than writing zeroes
+	DISK_STREAM = 1 << 3, // READ, WRITE: a part of much that comes in order, and is not wanted again
 };
 
 // One operation. The caller owns it and everything it points to, and leaves

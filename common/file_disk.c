@@ -15,6 +15,7 @@
 
 #define CHUNK_OPS 64
 #define ZERO_PIECE (256 * 1024)
+#define STREAM_KEPT_NSEC (50 * NSEC_PER_MSEC) // what streamed by stays in the page cache for so long
 
 struct file_disk;
 
@@ -44,6 +45,8 @@ struct file_disk {
 	struct loop *loop;
 	struct opened_file file;
 	bool no_zero_range, no_punch; // the file system cannot; learned from its first answer
+	struct timer stream_end; // set while the page cache may hold what streamed by
+	bool streaming;
 
 	struct chunk *chunks;
 	struct file_op *free_ops;
@@ -68,6 +71,28 @@ static bool add_chunk(struct file_disk *disk)
 	return true;
 }
 
+// While anything of the file is in the page cache, each write past it is dearer,
+// and what else is cached on this machine was of more use than this.
+static void drop_cached(struct timer *timer)
+{
+	struct file_disk *disk = (struct file_disk *)((char *)timer - offsetof(struct file_disk, stream_end));
+
+	disk->streaming = false;
+	io_uring_prep_fadvise(loop_sqe(disk->loop, NULL), disk->file.stream_fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static int fd_for(struct file_disk *disk, const struct disk_io *io)
+{
+	struct clock *clock = loop_clock(disk->loop);
+
+	if (!(io->flags & DISK_STREAM) || disk->file.stream_fd == disk->file.fd)
+		return disk->file.fd;
+	if (!disk->streaming)
+		clock_set(clock, &disk->stream_end, clock_now(clock) + STREAM_KEPT_NSEC);
+	disk->streaming = true;
+	return disk->file.stream_fd;
+}
+
 // From where it has come to. A registered buffer has offsets, no addresses.
 static void prepare_transfer(struct io_uring_sqe *sqe, int fd, const struct disk_io *io)
 {
@@ -89,13 +114,13 @@ static void prepare_transfer(struct io_uring_sqe *sqe, int fd, const struct disk
 
 static void submit_transfer(struct file_op *op)
 {
-	struct io_uring_sqe *sqe = loop_sqe(op->disk->loop, &op->op);
-	int fd = op->disk->file.fd;
+	struct file_disk *disk = op->disk;
+	struct io_uring_sqe *sqe = loop_sqe(disk->loop, &op->op);
 
 	if (op->io->op == DISK_FLUSH)
-		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, disk->file.fd, IORING_FSYNC_DATASYNC);
 	else
-		prepare_transfer(sqe, fd, op->io);
+		prepare_transfer(sqe, fd_for(disk, op->io), op->io);
 }
 
 static void submit_sync(struct file_op *op)
@@ -307,6 +332,7 @@ struct disk *file_disk_open(struct loop *loop, const char *path, const struct fi
 	disk->loop = loop;
 	disk->disk = (struct disk){&file_ops, disk->file.size, disk->file.align};
 	disk->waiting_end = &disk->waiting;
+	disk->stream_end.fire = drop_cached;
 	return &disk->disk;
 }
 
@@ -321,6 +347,10 @@ void file_disk_close(struct disk *base)
 		next = chunk->next;
 		free(chunk);
 	}
+	if (disk->streaming)
+		clock_cancel(loop_clock(disk->loop), &disk->stream_end);
+	if (disk->file.stream_fd != disk->file.fd)
+		close(disk->file.stream_fd);
 	close(disk->file.fd);
 	free(disk);
 }

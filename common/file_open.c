@@ -123,16 +123,29 @@ static uint32_t direct_align(int fd, bool device)
 	return align;
 }
 
+// The same file once more, without the flags that this one was opened with; -1.
+static int open_cached(int fd)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
 static void choose_align(struct opened_file *file, bool buffered)
 {
 	int flags = fcntl(file->fd, F_GETFL) & ~O_NONBLOCK;
 
 	file->align = 1;
+	file->stream_fd = file->fd;
 	if (!buffered && fcntl(file->fd, F_SETFL, flags | O_DIRECT) == 0) {
 		uint32_t align = direct_align(file->fd, file->device);
 
 		if (align && (align & (align - 1)) == 0 && file->size % align == 0) {
 			file->align = align;
+			file->stream_fd = open_cached(file->fd);
+			if (file->stream_fd < 0)
+				file->stream_fd = file->fd;
 			return;
 		}
 	}

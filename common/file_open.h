@@ -8,6 +8,7 @@
 
 struct opened_file {
 	int fd;
+	int stream_fd; // the same file through the page cache; fd, where that has no O_DIRECT
 	bool device; // a block device
 	bool fast_zero; // device: zeroes without being sent them
 	uint64_t size;

@@ -132,7 +132,7 @@ static const char *put_frame(struct apply *apply, const uint8_t *frames, uint32_
 		why = stored_blocks(&frame, apply->table, apply->volume_count, &blocks);
 	if (why)
 		return why;
-	*error = volumes_put(apply->volumes, &blocks);
+	*error = volumes_put(apply->volumes, &blocks, 0);
 	if (*error == -EBADMSG)
 		return "content does not unpack";
 	if (!*error)

@@ -153,6 +153,7 @@ static void read_extent(struct compare *compare, unsigned index, const struct ex
 	}
 	compare->ios[index].io = (struct disk_io){
 	        .op = DISK_READ,
+	        .flags = DISK_STREAM,
 	        .offset = offset,
 	        .length = length,
 	        .data = to,

@@ -24,6 +24,7 @@ struct op {
 struct put {
 	struct put *next; // in the order that they came
 	unsigned volume;
+	unsigned flags; // of its writes
 	uint32_t count;
 	struct extent extents[BLOCKS_EXTENTS_MAX];
 	uint32_t index; // extent that is issued next
@@ -241,7 +242,9 @@ static bool issue(struct volumes *volumes, struct put *put)
 	op->volume = put->volume;
 	op->io = (struct disk_io){
 	        .op = extent->zero ? DISK_ZERO : DISK_WRITE,
-	        .flags = extent->zero && !target->no_unmap ? DISK_UNMAP : 0,
+	        .flags = !extent->zero      ? put->flags
+	                 : target->no_unmap ? 0
+	                                    : DISK_UNMAP,
 	        .offset = offset,
 	        .length = wanted,
 	        .data = extent->zero ? NULL : put->content + put->raw,
@@ -295,7 +298,7 @@ out:
 	finish_puts(volumes);
 }
 
-int volumes_put(struct volumes *volumes, const struct wire_blocks *blocks)
+int volumes_put(struct volumes *volumes, const struct wire_blocks *blocks, unsigned flags)
 {
 	struct put *put = volumes->spare;
 	uint64_t raw = 0;
@@ -316,6 +319,7 @@ int volumes_put(struct volumes *volumes, const struct wire_blocks *blocks)
 	volumes->spare = put->next;
 	put->next = NULL;
 	put->volume = blocks->volume;
+	put->flags = flags;
 	put->count = blocks->extent_count;
 	for (uint32_t i = 0; i < put->count; i++)
 		put->extents[i] = blocks_extent(blocks, i);

@@ -30,9 +30,10 @@ void volumes_describe(struct volumes *volumes, const struct state_volume *table)
 // Whether volumes_put() would take a frame.
 bool volumes_ready(const struct volumes *volumes);
 
-// Unpacks a frame that blocks_fit() and begins to write it. 0, -EBADMSG
-// (content does not unpack), -ENOMEM, or -EAGAIN when not ready.
-int volumes_put(struct volumes *volumes, const struct wire_blocks *blocks);
+// Unpacks a frame that blocks_fit() and begins to write it; flags of
+// disk_flags for its content. 0, -EBADMSG (content does not unpack), -ENOMEM,
+// or -EAGAIN when not ready.
+int volumes_put(struct volumes *volumes, const struct wire_blocks *blocks, unsigned flags);
 
 // Nothing is being written.
 bool volumes_idle(const struct volumes *volumes);

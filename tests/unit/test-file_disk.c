@@ -12,7 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include <cmocka.h>
 
@@ -124,6 +127,69 @@ static void test_many_in_flight(void **state)
 		assert_int_equal(ios[i].error, 0);
 		assert_true(all(data + i * 8192, 8192, (uint8_t)(i % 251 + 1)));
 	}
+	free(data);
+	file_disk_close(disk);
+}
+
+// Pages of the file that the page cache holds.
+static unsigned cached(void)
+{
+	unsigned char pages[SIZE / 4096];
+	unsigned count = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
+
+	assert_true(fd >= 0 && map != MAP_FAILED);
+	assert_int_equal(mincore(map, SIZE, pages), 0);
+	for (size_t i = 0; i < sizeof(pages); i++)
+		count += pages[i] & 1;
+	munmap(map, SIZE);
+	close(fd);
+	return count;
+}
+
+static void woken(struct timer *timer)
+{
+	(void)timer;
+	loop_quit(loop);
+}
+
+// Who streams and who does not see the same, and the cache is left as it was.
+static void test_stream(void **state)
+{
+	struct disk *disk = make(SIZE);
+	struct timer timer = {.fire = woken};
+	uint8_t *data = memory(SIZE);
+	struct statfs fs;
+
+	(void)state;
+	memset(data, 1, SIZE);
+	assert_int_equal(run(disk, DISK_WRITE, 0, 0, SIZE, data), 0);
+	assert_int_equal(run(disk, DISK_READ, DISK_STREAM, 0, SIZE, data), 0);
+	assert_true(all(data, SIZE, 1));
+	memset(data, 2, 8192);
+	assert_int_equal(run(disk, DISK_WRITE, 0, 4096, 8192, data), 0);
+	assert_int_equal(run(disk, DISK_READ, DISK_STREAM, 0, 16384, data), 0);
+	assert_true(all(data, 4096, 1) && all(data + 4096, 8192, 2) && all(data + 12288, 4096, 1));
+	memset(data, 3, 65536);
+	assert_int_equal(run(disk, DISK_WRITE, DISK_STREAM, 65536, 65536, data), 0);
+	assert_int_equal(run(disk, DISK_READ, 0, 0, 196608, data), 0);
+	assert_true(all(data + 65536, 65536, 3) && all(data + 131072, 65536, 1));
+	memset(data, 4, 4096);
+	assert_int_equal(run(disk, DISK_WRITE, DISK_STREAM, 65536, 4096, data), 0);
+	assert_int_equal(run(disk, DISK_FLUSH, 0, 0, 0, NULL), 0);
+	assert_int_equal(statfs(path, &fs), 0);
+	if (fs.f_type != TMPFS_MAGIC) { // which is a page cache, and nothing else
+		do
+			assert_int_equal(run(disk, DISK_READ, DISK_STREAM, 0, SIZE, data), 0);
+		while (!cached());
+		while (cached()) {
+			clock_set(loop_clock(loop), &timer, clock_now(loop_clock(loop)) + 10 * NSEC_PER_MSEC);
+			assert_int_equal(loop_run(loop), 0);
+		}
+	}
+	assert_int_equal(run(disk, DISK_READ, 0, 0, SIZE, data), 0);
+	assert_true(all(data + 65536, 4096, 4) && all(data + 69632, 61440, 3));
 	free(data);
 	file_disk_close(disk);
 }
@@ -348,6 +414,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(test_many_in_flight, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_stream, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_zero, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_zero_where_the_kernel_cannot, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_unaligned_zero_on_a_file, setup, teardown),
