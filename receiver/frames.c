@@ -132,7 +132,7 @@ static int append(struct sink *sink, const struct frame *frame, const struct wir
 
 	if (blocks_unpack(sink->unpacker, blocks, sink->scratch))
 		return malformed(frame, err);
-	error = journal_append(sink->journal, frame, err);
+	error = journal_append(sink->journal, frame, (uint32_t)(blocks->payload - frame->bytes), err);
 	if (error && error != -EAGAIN)
 		return reject(sink, error, err);
 	return error;

@@ -191,7 +191,7 @@ static int describe(struct journal *journal, int error, struct error *err)
 	return error;
 }
 
-int journal_append(struct journal *journal, const struct frame *frame, struct error *err)
+int journal_append(struct journal *journal, const struct frame *frame, uint32_t head, struct error *err)
 {
 	struct epoch *epoch = receiving(journal);
 	uint64_t length = FRAME_HEADER_BYTES + (uint64_t)frame->length;
@@ -209,6 +209,7 @@ int journal_append(struct journal *journal, const struct frame *frame, struct er
 	record = journal->filling;
 	memcpy(record->data + RECORD_HEADER_BYTES + record->payload, frame->bytes, length);
 	record->payload += (uint32_t)length;
+	record->heads = record_heads(record->heads, frame->bytes, head);
 	return 0;
 }
 

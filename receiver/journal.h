@@ -55,15 +55,16 @@ int journal_open(struct journal *journal, const struct id *generation, bool fres
 
 // Reads a journal whose epochs are to be redone on a node that was promoted at
 // epoch: nothing is added to it any more. What the superblock calls durable was
-// checked when it came, so only the chain of headers is followed there; content
-// is to be checked when it is used. Its records are there for journal_all().
+// checked when it came, so only the chain of headers is followed there; heads of
+// frames are to be checked against journal_heads() before they are trusted,
+// content when it is used. Its records are there for journal_all().
 int journal_open_promoted(struct journal *journal, uint64_t epoch, struct error *err);
 
 // The epoch that is received. -EAGAIN: not yet. -ENOSPC: it cannot fit even
 // into an empty ring. -ENOMEM. After an error other than -EAGAIN the caller
-// drops the epoch.
+// drops the epoch. head: bytes of the frame before its content.
 int journal_begin(struct journal *journal, uint64_t epoch);
-int journal_append(struct journal *journal, const struct frame *frame, struct error *err);
+int journal_append(struct journal *journal, const struct frame *frame, uint32_t head, struct error *err);
 int journal_commit(struct journal *journal, const struct commit *commit, struct error *err);
 void journal_drop(struct journal *journal); // harmless when none is received
 
@@ -96,6 +97,9 @@ void journal_release(struct journal *journal, struct journal_record *record);
 // Where a record is, and where on the disk its frames are.
 uint64_t journal_offset(const struct journal *journal, const struct journal_record *record);
 uint64_t journal_frames_offset(const struct journal *journal, const struct journal_record *record, uint32_t *length);
+
+// record_heads() of its frames, as they came.
+uint64_t journal_heads(const struct journal_record *record);
 
 // That epoch is in the volumes, and they are flushed: it is forgotten.
 void journal_applied(struct journal *journal);

@@ -21,6 +21,7 @@ struct journal_record {
 	uint64_t sequence;
 	uint32_t payload; // bytes
 	uint32_t room; // bytes of data
+	uint64_t heads; // as in its header
 	uint8_t *data; // the whole record; NULL: only on the disk
 	bool busy; // being written or read
 	bool pinned; // data is being used
@@ -141,7 +142,7 @@ void commit_advance(struct journal *journal);
 void commits_doubt(struct journal *journal, int error, const struct error *err);
 
 // A record that was found on the disk.
-struct journal_record *record_add(struct epoch *epoch, const struct place *place, uint32_t payload);
+struct journal_record *record_add(struct epoch *epoch, const struct place *place, const struct record_header *header);
 
 // Writes a superblock if one is wanted and possible.
 void superblock_write(struct journal *journal);

@@ -2,6 +2,7 @@
 #include "record.h"
 
 #include "common/bytes.h"
+#include "common/codec.h"
 #include "common/fields.h"
 
 #include <errno.h>
@@ -83,6 +84,7 @@ uint64_t record_put(uint8_t *bytes, const struct record_header *header)
 	write_u64(&writer, header->chain);
 	write_u64(&writer, header->epoch);
 	write_u64(&writer, header->checksum);
+	write_u64(&writer, header->heads);
 	for (unsigned i = 0; i < RECORD_BEFORE; i++)
 		write_u16(&writer, header->before[i]);
 	write_zeroes(&writer, RECORD_HEADER_BYTES - writer_length(&writer));
@@ -106,12 +108,14 @@ int record_get(const uint8_t *bytes, struct record_header *header, uint64_t *cha
 	header->chain = read_u64(&reader);
 	header->epoch = read_u63(&reader);
 	header->checksum = read_u64(&reader);
+	header->heads = read_u64(&reader);
 	for (unsigned i = 0; i < RECORD_BEFORE; i++)
 		header->before[i] = read_u16(&reader);
 	read_zeroes(&reader, reader.left);
 	reader_demand(&reader, type >= RECORD_DATA && type <= RECORD_PAD);
 	reader_demand(&reader, type != RECORD_COMMIT || header->payload == COMMIT_BYTES);
 	reader_demand(&reader, type != RECORD_PAD || header->payload == 0);
+	reader_demand(&reader, type == RECORD_DATA || header->heads == 0);
 	header->type = type;
 	return reader_end(&reader) ? 0 : -EILSEQ;
 }
@@ -119,6 +123,11 @@ int record_get(const uint8_t *bytes, struct record_header *header, uint64_t *cha
 uint64_t record_checksum(const uint8_t *payload, size_t length)
 {
 	return XXH3_64bits(payload, length);
+}
+
+uint64_t record_heads(uint64_t heads, const uint8_t *head, size_t length)
+{
+	return epoch_digest(heads, XXH3_64bits(head, length));
 }
 
 void commit_put(uint8_t *payload, const struct commit *commit)

@@ -15,7 +15,7 @@
 #define RING_OFFSET UINT64_C(8192) // where the ring begins on the disk, behind two superblocks
 #define RECORD_ALIGN 4096
 #define RECORD_HEADER_BYTES 512
-#define RECORD_BEFORE 220 // records that a header knows the lengths of
+#define RECORD_BEFORE 216 // records that a header knows the lengths of
 #define COMMIT_BYTES 1024 // payload of a COMMIT record
 
 // Positions are counted in bytes from the making of the journal and never go
@@ -56,6 +56,7 @@ struct record_header {
 	uint64_t chain; // of the record before
 	uint64_t epoch;
 	uint64_t checksum; // of the payload
+	uint64_t heads; // record_heads() of the frames in it; 0: not RECORD_DATA
 	// lengths of the records before, the nearest first, in units of
 	// RECORD_ALIGN; 0: not known, also those before it
 	uint16_t before[RECORD_BEFORE];
@@ -86,6 +87,10 @@ uint64_t record_put(uint8_t *bytes, const struct record_header *header);
 int record_get(const uint8_t *bytes, struct record_header *header, uint64_t *chain);
 
 uint64_t record_checksum(const uint8_t *payload, size_t length);
+
+// Goes through the heads of a record's frames in their order, from 0 on: what
+// lies before the content of each. They are trusted where no content is read.
+uint64_t record_heads(uint64_t heads, const uint8_t *head, size_t length);
 
 // Bytes in the ring of a record with so much payload; not for RECORD_PAD.
 static inline uint64_t record_bytes(uint64_t payload)

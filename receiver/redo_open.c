@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What there is to redo: the log says which regions are taken over already, the
 // frames of the journal say what they touch. Of a frame only its head is read,
-// of many records at once; content is read and checked when it is redone.
+// of many records at once; content is read and checked when it is redone. Heads
+// have a checksum in the header of their record: where it does not match, nobody
+// knows what the record touches, and nothing is served.
 #include "redo_impl.h"
 
 #include <errno.h>
@@ -22,6 +24,8 @@ struct reader {
 	struct redo_scan *scan;
 	uint64_t at, end; // on the disk: the next frame, and where the last one ends
 	bool over;
+	struct journal_record *record;
+	uint64_t heads; // of the frames so far
 	struct redo_part part;
 	uint8_t *window;
 };
@@ -111,7 +115,8 @@ static void scan_error(struct redo_scan *scan, int error, const struct error *er
 static void scan_advance(struct redo_scan *scan);
 
 // Takes the frames whose heads are in the window. 0, -EAGAIN when the one at
-// reader->at is not in it as a whole, or what is wrong with that.
+// reader->at is not in it as a whole, or what is wrong with that. -EILSEQ: they
+// are not those that were written.
 static int take_heads(struct reader *reader)
 {
 	struct redo *redo = reader->scan->redo;
@@ -134,8 +139,11 @@ static int take_heads(struct reader *reader)
 		if (length > reader->end - reader->at || blocks_fit(&blocks, state->volumes, state->volume_count))
 			return -EBADMSG;
 		error = redo_part_add(&reader->part, reader->at, (uint32_t)length, &blocks);
+		reader->heads = record_heads(reader->heads, bytes, (size_t)(blocks.payload - bytes));
 		reader->at += length;
 	}
+	if (!error && reader->heads != journal_heads(reader->record))
+		return -EILSEQ;
 	return error;
 }
 
@@ -162,6 +170,11 @@ static void window_read(struct disk_io *io, int error)
 	}
 	if (error == -ENOMEM)
 		fail(&err, ENOMEM, "no memory for an index of the journal");
+	else if (error == -EILSEQ)
+		fail(&err, EILSEQ,
+		     "journal is damaged: record at offset %" PRIu64
+		     ": heads of its frames do not match their checksum",
+		     journal_offset(scan->redo->journal, reader->record));
 	else if (error)
 		error = fail(&err, EILSEQ, "journal is damaged: frame at offset %" PRIu64 ": its head is malformed",
 		             reader->at);
@@ -209,6 +222,8 @@ static bool next_record(struct redo_scan *scan)
 	reader->at = journal_frames_offset(journal, record, &length);
 	reader->end = reader->at + length;
 	reader->over = false;
+	reader->record = record;
+	reader->heads = 0;
 	read_window(reader, WINDOW_LIKELY);
 	return true;
 }

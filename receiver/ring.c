@@ -74,7 +74,7 @@ void record_free(struct journal *journal, struct journal_record *record)
 
 // Records.
 
-struct journal_record *record_add(struct epoch *epoch, const struct place *place, uint32_t payload)
+struct journal_record *record_add(struct epoch *epoch, const struct place *place, const struct record_header *header)
 {
 	struct journal_record *record = calloc(1, sizeof(*record));
 
@@ -84,7 +84,8 @@ struct journal_record *record_add(struct epoch *epoch, const struct place *place
 	record->epoch = epoch;
 	record->position = place->position;
 	record->sequence = place->sequence;
-	record->payload = payload;
+	record->payload = header->payload;
+	record->heads = header->heads;
 	*epoch->last = record;
 	epoch->last = &record->next;
 	return record;
@@ -193,6 +194,7 @@ void record_write(struct journal *journal, struct journal_record *record)
 	        .chain = journal->head.chain,
 	        .epoch = epoch->commit.epoch,
 	        .checksum = record_checksum(record->data + RECORD_HEADER_BYTES, record->payload),
+	        .heads = record->heads,
 	};
 
 	memcpy(header.before, journal->head.before, sizeof(header.before));
@@ -306,4 +308,9 @@ uint64_t journal_frames_offset(const struct journal *journal, const struct journ
 {
 	*length = record->payload;
 	return ring_offset(journal, record->position) + RECORD_HEADER_BYTES;
+}
+
+uint64_t journal_heads(const struct journal_record *record)
+{
+	return record->heads;
 }

@@ -117,7 +117,7 @@ static bool take_record(struct scan *scan, const struct record_header *header, c
 	if (header->type == RECORD_DATA) {
 		if (!vouched(scan) && !take_frames(scan, payload, header->payload) && !MUTANT(JOURNAL_CHECKSUM_IGNORED))
 			return broken(scan, "a frame in it does not check");
-		if (!record_add(scan->partial, &scan->at, header->payload))
+		if (!record_add(scan->partial, &scan->at, header))
 			return no_memory(scan);
 	} else if (header->type == RECORD_COMMIT) {
 		if (commit_get(payload, header->payload, &commit))

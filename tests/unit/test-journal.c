@@ -19,6 +19,7 @@
 
 #define DISK_BYTES (8192 + (68 << 10))
 #define FRAME_MAX 9000
+#define HEAD 40 // bytes of a frame
 
 static const struct id generation = {{1, 2, 3}};
 
@@ -147,7 +148,7 @@ static int append_frames(struct bench *bench, uint64_t epoch, unsigned frames, s
 		int error;
 
 		make_frame(epoch, i, bytes, &frame);
-		error = journal_append(bench->journal, &frame, &bench->reason);
+		error = journal_append(bench->journal, &frame, HEAD, &bench->reason);
 		if (error)
 			return error;
 		commit->digest = epoch_digest(commit->digest, frame_checksum(&frame));
@@ -246,6 +247,7 @@ static void formats_know_their_damage(void **state)
 	                               .chain = 10,
 	                               .epoch = 11,
 	                               .checksum = 12,
+	                               .heads = 13,
 	                               .before = {2, 1, 255}},
 	                     got;
 	struct commit commit = {.epoch = 3, .base = 2, .cut_wall = 5, .completes = true, .frames = 9}, back;
@@ -263,7 +265,8 @@ static void formats_know_their_damage(void **state)
 	chain = record_put(bytes, &header);
 	assert_int_equal(record_get(bytes, &got, &again), 0);
 	assert_true(chain == again && got.type == RECORD_DATA && got.payload == 77 && got.epoch == 11 &&
-	            got.before[0] == 2 && got.before[2] == 255 && got.before[3] == 0);
+	            got.checksum == 12 && got.heads == 13 && got.before[0] == 2 && got.before[2] == 255 &&
+	            got.before[3] == 0);
 	for (unsigned i = 0; i < RECORD_HEADER_BYTES; i++) {
 		bytes[i] ^= 0x10;
 		assert_int_equal(record_get(bytes, &got, &again), -EILSEQ);
@@ -298,6 +301,42 @@ static void keeps_epochs(void **state)
 	assert_null(journal_next(bench.journal));
 	assert_int_equal(journal_durable(bench.journal), 3);
 	assert_int_equal(journal_durable_wall(bench.journal), 3);
+	tear_down(&bench);
+}
+
+// Whoever reads nothing but heads can tell whether they are what was written.
+static void headers_know_the_heads(void **state)
+{
+	static uint8_t expected[FRAME_MAX];
+	unsigned index = 0;
+	struct bench bench;
+	uint64_t at = RING_OFFSET;
+
+	(void)state;
+	set_up(&bench);
+	assert_int_equal(write_epoch(&bench, 1, 9), 0);
+	for (;;) {
+		uint64_t chain, heads = 0;
+		struct record_header header;
+		uint32_t offset = 0;
+
+		assert_int_equal(record_get(bench.disk->bytes + at, &header, &chain), 0);
+		if (header.type != RECORD_DATA)
+			break;
+		for (; offset < header.payload; index++) {
+			struct frame frame;
+			uint64_t before = heads;
+
+			offset += make_frame(1, index, expected, &frame);
+			heads = record_heads(heads, expected, HEAD);
+			expected[HEAD - 1] ^= 1;
+			assert_true(record_heads(before, expected, HEAD) != heads);
+		}
+		assert_true(header.heads == heads && heads != 0);
+		at += record_bytes(header.payload);
+	}
+	assert_int_equal(index, 9);
+	assert_true(at > RING_OFFSET + 2 * RECORD_ALIGN); // in more than one record
 	tear_down(&bench);
 }
 
@@ -547,6 +586,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(formats_know_their_damage),
 	        cmocka_unit_test(keeps_epochs),
+	        cmocka_unit_test(headers_know_the_heads),
 	        cmocka_unit_test(wraps),
 	        cmocka_unit_test(full_ring_waits_or_says_never),
 	        cmocka_unit_test(dropped_records_stay_dropped),

@@ -293,23 +293,33 @@ static void failed_flush_redoes_again(void **state)
 	world_free(world);
 }
 
-// The last one with content: nothing newer hides it.
-static uint8_t *last_record(struct world *world)
+static struct superblock superblock_of(const struct world *world)
 {
 	struct superblock found[2];
-	struct record_header commit;
-	uint64_t at, chain;
 
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(superblock_get(world->journal->bytes + (size_t)i * SUPERBLOCK_BYTES, &found[i]), 0);
-	if (found[1].sequence > found[0].sequence)
-		found[0] = found[1];
-	at = found[0].durable_position - RECORD_ALIGN;
-	assert_int_equal(record_get(world->journal->bytes + RING_OFFSET + at % found[0].ring_bytes, &commit, &chain),
-	                 0);
+	return found[found[1].sequence > found[0].sequence];
+}
+
+static uint8_t *record_at(struct world *world, uint64_t position, struct record_header *header)
+{
+	uint8_t *record = world->journal->bytes + RING_OFFSET + position % superblock_of(world).ring_bytes;
+	uint64_t chain;
+
+	assert_int_equal(record_get(record, header, &chain), 0);
+	return record;
+}
+
+// The last one with content: nothing newer hides it.
+static uint8_t *last_record(struct world *world)
+{
+	uint64_t at = superblock_of(world).durable_position - RECORD_ALIGN;
+	struct record_header commit, data;
+
+	record_at(world, at, &commit);
 	assert_int_equal(commit.type, RECORD_COMMIT);
-	at -= commit.before[0] * (uint64_t)RECORD_ALIGN;
-	return world->journal->bytes + RING_OFFSET + at % found[0].ring_bytes;
+	return record_at(world, at - commit.before[0] * (uint64_t)RECORD_ALIGN, &data);
 }
 
 static struct wire_blocks blocks_at(const uint8_t *frame)
@@ -333,6 +343,31 @@ static void flip(uint8_t *frame)
 	frame[(size_t)(blocks.payload - frame) + blocks.payload_length / 2] ^= 1;
 }
 
+// The last record is as if it had come that way, and so is the COMMIT behind it.
+static void seal(uint8_t *record)
+{
+	struct record_header header, commit;
+	uint64_t chain;
+	uint8_t *behind;
+
+	assert_int_equal(record_get(record, &header, &chain), 0);
+	behind = record + record_bytes(header.payload);
+	assert_int_equal(record_get(behind, &commit, &chain), 0);
+	assert_int_equal(commit.type, RECORD_COMMIT);
+	header.heads = 0;
+	for (uint32_t offset = 0; offset < header.payload;) {
+		const uint8_t *frame = record + RECORD_HEADER_BYTES + offset;
+		struct wire_blocks blocks;
+
+		assert_int_equal(wire_peek_blocks(frame, header.payload - offset, &blocks), 0);
+		header.heads = record_heads(header.heads, frame, (size_t)(blocks.payload - frame));
+		offset += FRAME_HEADER_BYTES + (uint32_t)frame_payload_length(frame, FRAME_PAYLOAD_MAX);
+	}
+	header.checksum = record_checksum(record + RECORD_HEADER_BYTES, header.payload);
+	commit.chain = record_put(record, &header);
+	record_put(behind, &commit);
+}
+
 // Content that is not packed as it says, though nothing changed it on its way.
 static void spoil(uint8_t *frame)
 {
@@ -346,6 +381,7 @@ static void spoil(uint8_t *frame)
 	memset(frame + (blocks.payload - frame) + half, 0xff, blocks.payload_length - half);
 	frame_put_header(frame, FRAME_BLOCKS, sealed.sequence, sealed.length);
 	(void)blocks_at(frame);
+	seal(frame - RECORD_HEADER_BYTES);
 }
 
 struct damage {
@@ -486,6 +522,68 @@ static void damage_is_not_served(void **state)
 		check_damage(&damages[i]);
 }
 
+struct heads {
+	unsigned frames, zeroes, several; // frames with an extent of zeroes, with more than one extent
+};
+
+// Each bit before the content.
+static uint32_t check_head(struct world *world, uint8_t *frame, struct heads *heads)
+{
+	uint32_t length = FRAME_HEADER_BYTES + (uint32_t)frame_payload_length(frame, FRAME_PAYLOAD_MAX);
+	struct wire_blocks blocks;
+	size_t head;
+
+	assert_int_equal(wire_peek_blocks(frame, length, &blocks), 0);
+	head = (size_t)(blocks.payload - frame);
+	heads->frames++;
+	heads->several += blocks.extent_count > 1;
+	for (uint32_t i = 0; i < blocks.extent_count; i++)
+		heads->zeroes += blocks_extent(&blocks, i).zero;
+	for (size_t bit = 0; bit < head * 8; bit++) {
+		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		world_redo_start(world, REGION);
+		world_run(world);
+		assert_true(world->redo_opened);
+		assert_int_equal(world->redo_error, -EILSEQ);
+		assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
+		close_redo(world);
+		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+	return length;
+}
+
+// What a frame touches is trusted before its content is looked at, that of
+// zeroes ever after. A bit of it that is wrong, in what the superblock calls
+// durable, leaves nothing to be served; when it is right again all goes on.
+static void damaged_heads_are_refused(void **state)
+{
+	struct world *world = promoted(1);
+	struct superblock superblock = superblock_of(world);
+	uint64_t at = superblock.durable_position - RECORD_ALIGN;
+	struct heads heads = {0};
+	struct record_header last;
+
+	(void)state;
+	world->frozen = true;
+	record_at(world, at, &last);
+	for (unsigned i = 0; at > superblock.tail; i++) {
+		struct record_header header;
+		uint32_t offset = 0;
+		uint8_t *record;
+
+		assert_true(i < RECORD_BEFORE && last.before[i]);
+		at -= last.before[i] * (uint64_t)RECORD_ALIGN;
+		record = record_at(world, at, &header);
+		while (header.type == RECORD_DATA && offset < header.payload)
+			offset += check_head(world, record + RECORD_HEADER_BYTES + offset, &heads);
+	}
+	assert_true(heads.frames > 10 && heads.zeroes > 0 && heads.several > 0);
+	world->frozen = false;
+	world_redo(world);
+	assert_version(world, VERSION);
+	world_free(world);
+}
+
 static void damaged_log_is_refused(void **state)
 {
 	struct world *world = promoted(0);
@@ -548,6 +646,7 @@ int main(void)
 	        cmocka_unit_test(zeroes_written_are_not_redone_over),
 	        cmocka_unit_test(failed_flush_redoes_again),
 	        cmocka_unit_test(damage_is_not_served),
+	        cmocka_unit_test(damaged_heads_are_refused),
 	        cmocka_unit_test(damaged_log_is_refused),
 	        cmocka_unit_test(lost_epochs_are_refused),
 	        cmocka_unit_test(goes_on_after_a_stop),
