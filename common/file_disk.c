@@ -26,6 +26,7 @@ struct file_op {
 	struct disk_io *io;
 	struct file_op *next; // free
 	int error; // to end with, for what fails without asking the kernel
+	bool streamed; // leaves clean pages in the page cache that are not wanted there
 	enum {
 		STAGE_TRANSFER, // READ, WRITE, FLUSH
 		STAGE_FALLOCATE, // ZERO ...
@@ -45,8 +46,9 @@ struct file_disk {
 	struct loop *loop;
 	struct opened_file file;
 	bool no_zero_range, no_punch; // the file system cannot; learned from its first answer
-	struct timer stream_end; // set while the page cache may hold what streamed by
-	bool streaming;
+	struct timer drop; // set while the page cache may hold what streamed by
+	bool drop_set;
+	bool stream_dirty; // streamed to since the last flush
 
 	struct chunk *chunks;
 	struct file_op *free_ops;
@@ -75,22 +77,21 @@ static bool add_chunk(struct file_disk *disk)
 // and what else is cached on this machine was of more use than this.
 static void drop_cached(struct timer *timer)
 {
-	struct file_disk *disk = (struct file_disk *)((char *)timer - offsetof(struct file_disk, stream_end));
+	struct file_disk *disk = (struct file_disk *)((char *)timer - offsetof(struct file_disk, drop));
 
-	disk->streaming = false;
+	disk->drop_set = false;
 	io_uring_prep_fadvise(loop_sqe(disk->loop, NULL), disk->file.stream_fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-static int fd_for(struct file_disk *disk, const struct disk_io *io)
+// Pages that are on their way to or from the disk are not dropped: so whatever
+// ends asks for it anew.
+static void drop_soon(struct file_disk *disk)
 {
 	struct clock *clock = loop_clock(disk->loop);
 
-	if (!(io->flags & DISK_STREAM) || disk->file.stream_fd == disk->file.fd)
-		return disk->file.fd;
-	if (!disk->streaming)
-		clock_set(clock, &disk->stream_end, clock_now(clock) + STREAM_KEPT_NSEC);
-	disk->streaming = true;
-	return disk->file.stream_fd;
+	if (!disk->drop_set)
+		clock_set(clock, &disk->drop, clock_now(clock) + STREAM_KEPT_NSEC);
+	disk->drop_set = true;
 }
 
 // From where it has come to. A registered buffer has offsets, no addresses.
@@ -117,10 +118,14 @@ static void submit_transfer(struct file_op *op)
 	struct file_disk *disk = op->disk;
 	struct io_uring_sqe *sqe = loop_sqe(disk->loop, &op->op);
 
-	if (op->io->op == DISK_FLUSH)
+	if (op->io->op == DISK_FLUSH) {
 		io_uring_prep_fsync(sqe, disk->file.fd, IORING_FSYNC_DATASYNC);
-	else
-		prepare_transfer(sqe, fd_for(disk, op->io), op->io);
+		op->streamed = op->streamed || disk->stream_dirty;
+		disk->stream_dirty = false;
+	} else {
+		op->streamed = op->io->flags & DISK_STREAM && disk->file.stream_fd != disk->file.fd;
+		prepare_transfer(sqe, op->streamed ? disk->file.stream_fd : disk->file.fd, op->io);
+	}
 }
 
 static void submit_sync(struct file_op *op)
@@ -207,6 +212,10 @@ static void finish(struct file_op *op, int error)
 	struct file_disk *disk = op->disk;
 	struct disk_io *io = op->io, *next = disk->waiting;
 
+	if (op->streamed) {
+		disk->stream_dirty = disk->stream_dirty || io->op == DISK_WRITE;
+		drop_soon(disk);
+	}
 	op->next = disk->free_ops;
 	disk->free_ops = op;
 	if (next) {
@@ -332,7 +341,7 @@ struct disk *file_disk_open(struct loop *loop, const char *path, const struct fi
 	disk->loop = loop;
 	disk->disk = (struct disk){&file_ops, disk->file.size, disk->file.align};
 	disk->waiting_end = &disk->waiting;
-	disk->stream_end.fire = drop_cached;
+	disk->drop.fire = drop_cached;
 	return &disk->disk;
 }
 
@@ -347,8 +356,8 @@ void file_disk_close(struct disk *base)
 		next = chunk->next;
 		free(chunk);
 	}
-	if (disk->streaming)
-		clock_cancel(loop_clock(disk->loop), &disk->stream_end);
+	if (disk->drop_set)
+		clock_cancel(loop_clock(disk->loop), &disk->drop);
 	if (disk->file.stream_fd != disk->file.fd)
 		close(disk->file.stream_fd);
 	close(disk->file.fd);
