@@ -10,8 +10,8 @@
 
 // While requests are served, reads take their turns on the disk: so many of a
 // parcel at a time, and none of another one before few are left.
-#define READS_BESIDE 32
-#define READS_LEFT 16
+#define READS_BESIDE 8
+#define READS_LEFT 4
 #define LULL_NSEC (10 * NSEC_PER_MSEC) // none for so long: the disk is free
 
 // A standby that holds nothing need not be asked what it holds, and has zeroes

@@ -332,7 +332,7 @@ static void reads_beside_requests(void **state)
 		world_run(world, MSEC);
 	}
 	print_message("%u reads at a time, ", volume->reads_most);
-	assert_in_range(volume->reads_most, 16, 64);
+	assert_in_range(volume->reads_most, 8, 32);
 	world_run(world, 10 * SEC);
 	print_message("%u afterwards\n", volume->reads_most);
 	assert_in_range(volume->reads_most, 200, 2048);
