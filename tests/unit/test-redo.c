@@ -522,6 +522,17 @@ static void damage_is_not_served(void **state)
 		check_damage(&damages[i]);
 }
 
+// The journal cannot be opened, and that is told.
+static void refused(struct world *world)
+{
+	world_redo_start(world, REGION);
+	world_run(world);
+	assert_true(world->redo_opened);
+	assert_int_equal(world->redo_error, -EILSEQ);
+	assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
+	close_redo(world);
+}
+
 struct heads {
 	unsigned frames, zeroes, several; // frames with an extent of zeroes, with more than one extent
 };
@@ -541,12 +552,7 @@ static uint32_t check_head(struct world *world, uint8_t *frame, struct heads *he
 		heads->zeroes += blocks_extent(&blocks, i).zero;
 	for (size_t bit = 0; bit < head * 8; bit++) {
 		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		world_redo_start(world, REGION);
-		world_run(world);
-		assert_true(world->redo_opened);
-		assert_int_equal(world->redo_error, -EILSEQ);
-		assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
-		close_redo(world);
+		refused(world);
 		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	return length;
@@ -613,12 +619,7 @@ static void lost_epochs_are_refused(void **state)
 
 	(void)state;
 	memset(world->journal->bytes + 8192 + 4096, 0, JOURNAL - 8192 - 4096);
-	world_redo_start(world, REGION);
-	world_run(world);
-	assert_true(world->redo_opened);
-	assert_int_equal(world->redo_error, -EILSEQ);
-	assert_non_null(strstr(world->redo_reason.text, "journal is damaged"));
-	close_redo(world);
+	refused(world);
 	world_free(world);
 }
 
