@@ -215,6 +215,7 @@ static bool issue(struct volumes *volumes, struct put *put)
 	uint64_t offset = extent->first * BLOCK_SIZE + put->done;
 	uint64_t left = extent->count * BLOCK_SIZE - put->done;
 	uint64_t length = extent->zero && left > ZERO_STEP ? ZERO_STEP : left, wanted;
+	unsigned zero_flags = target->no_unmap ? 0 : DISK_UNMAP;
 	struct op *op = spare_op(volumes);
 
 	if (!op || conflicts(volumes, put->volume, offset, length))
@@ -242,9 +243,7 @@ static bool issue(struct volumes *volumes, struct put *put)
 	op->volume = put->volume;
 	op->io = (struct disk_io){
 	        .op = extent->zero ? DISK_ZERO : DISK_WRITE,
-	        .flags = !extent->zero      ? put->flags
-	                 : target->no_unmap ? 0
-	                                    : DISK_UNMAP,
+	        .flags = extent->zero ? zero_flags : put->flags,
 	        .offset = offset,
 	        .length = wanted,
 	        .data = extent->zero ? NULL : put->content + put->raw,
