@@ -44,9 +44,9 @@ static void forget_shared(struct source *source, const struct lineage *successor
 		return;
 	if (!source->map.suspect && ancestor->epoch <= source->map.cut &&
 	    (ancestor->epoch >= source->map.acknowledged || MUTANT(LOST_EPOCHS_BELIEVED))) {
+		source->map.acknowledged = ancestor->epoch;
 		if (!MUTANT(BEYOND_OF_SHARED_EPOCHS))
 			epoch_settle(source, ancestor->epoch);
-		source->map.acknowledged = ancestor->epoch;
 	} else {
 		// It knows epochs that we never cut, or lacks some that it had.
 		source->taken_back = source->map.suspect = true;
@@ -152,6 +152,8 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 		source->map.suspect = true;
 	source->marking = false;
 	if (!welcome->consistent) {
+		if (source->map.acknowledged < received(source, welcome))
+			source->map.acknowledged = received(source, welcome);
 		epoch_settle(source, received(source, welcome));
 		plan_full_sync(source, welcome);
 	} else if (source->map.suspect) {
@@ -163,10 +165,10 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 	} else {
 		if (MUTANT(LOST_ACK_NOT_SETTLED))
 			durable = source->map.acknowledged;
-		epoch_settle(source, durable);
-		// As good as a DURABLE: what was cleared must not be asked for again.
+		// As good as a DURABLE: what is cleared must not be asked for again.
 		if (source->map.acknowledged < durable)
 			source->map.acknowledged = durable;
+		epoch_settle(source, durable);
 		source->plan = source->doubtful ? PLAN_COMPARE : PLAN_CHANGES;
 	}
 	if (welcome->consistent) {

@@ -136,15 +136,15 @@ static int open_map(struct source *source)
 	if (MUTANT(UNTOUCHED_KEPT_MAP_RESET) && source->state.untouched)
 		memset(config->map, 0, BLOCK_SIZE);
 	if (!source->map_kept && !all_zero(config->map, BLOCK_SIZE))
-		memset(config->map, 0, map_bytes(identity.volume_count, identity.blocks));
+		map_wipe(config->map, &identity);
 	if (map_open(&source->map, config->map, &identity, config->random(config->user), &source->map_damaged) < 0)
 		return -ENOMEM;
 	// Nothing was written since the promotion: an empty map is the whole of it.
 	if (!source->map_kept && source->state.untouched) {
 		source->map.suspect = false;
 		source->map.cut = source->state.promoted_epoch;
-		map_save(&source->map);
 	}
+	map_save(&source->map);
 	return 0;
 }
 

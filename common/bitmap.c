@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bitmap.h"
 
+#include "mutant.h"
+#include "store.h"
+
 #include <errno.h>
 #include <stdlib.h>
+
+#define SUMMARY_WORDS_PER_SUM (BITMAP_WORDS_PER_SUM / 64) // of level 1
 
 uint64_t bitmap_words(uint64_t bits)
 {
@@ -79,20 +84,55 @@ static void summarise(struct bitmap *bitmap, uint64_t index, bool any)
 	}
 }
 
+static bool part_empty(const struct bitmap *bitmap, uint64_t part)
+{
+	uint64_t index = part * SUMMARY_WORDS_PER_SUM, end = index + SUMMARY_WORDS_PER_SUM;
+
+	if (bitmap->levels == 1)
+		return bitmap->count == 0;
+	for (; index < end && index < bitmap->words[1]; index++)
+		if (bitmap->level[1][index])
+			return false;
+	return true;
+}
+
+// The sum 0 says that the part is empty, and that nobody has to look at it. Where
+// it came to that by chance it must not match.
+static uint64_t told_sum(const struct bitmap *bitmap, uint64_t part, uint64_t sum)
+{
+	return sum || part_empty(bitmap, part) ? sum : 1;
+}
+
+// A process that dies between the two stores leaves a sum that does not match,
+// and the part is taken as changed. That sum is never 0: it is set before the
+// first member, and becomes 0 after the last one has gone.
+static void store_summed(struct bitmap *bitmap, uint64_t index, uint64_t word, uint64_t change)
+{
+	uint64_t part = index / BITMAP_WORDS_PER_SUM;
+	uint64_t sum = told_sum(bitmap, part, bitmap->sums[part] + change * factor(bitmap, index));
+
+	if (sum && !MUTANT(WORD_BEFORE_SUM)) {
+		store_word(&bitmap->sums[part], sum);
+		store_word(&bitmap->level[0][index], word);
+	} else {
+		store_word(&bitmap->level[0][index], word);
+		store_word(&bitmap->sums[part], sum);
+	}
+}
+
 static void put_word(struct bitmap *bitmap, uint64_t index, uint64_t word)
 {
 	uint64_t old = bitmap->level[0][index];
 
 	if (old == word)
 		return;
-	// A crash between the two stores leaves a sum that does not match,
-	// and the part is taken as changed.
-	bitmap->level[0][index] = word;
-	if (bitmap->sums)
-		bitmap->sums[index / BITMAP_WORDS_PER_SUM] += (word - old) * factor(bitmap, index);
 	bitmap->count += (uint64_t)__builtin_popcountll(word) - (uint64_t)__builtin_popcountll(old);
 	if (!old || !word)
 		summarise(bitmap, index, word != 0);
+	if (bitmap->sums)
+		store_summed(bitmap, index, word, word - old);
+	else
+		bitmap->level[0][index] = word;
 }
 
 // The bits of word index that lie below bits.
@@ -115,24 +155,31 @@ static bool sum_matches(const struct bitmap *bitmap, uint64_t part, uint64_t beg
 	return sum == bitmap->sums[part];
 }
 
+// All of a part becomes members. Its sum does not match before the last of them
+// is there, or what matched it was all that there had been.
+static void fill_part(struct bitmap *bitmap, uint64_t part, uint64_t begin, uint64_t end)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = begin; i < end; i++) {
+		store_word(&bitmap->level[0][i], valid_mask(bitmap, i));
+		sum += bitmap->level[0][i] * factor(bitmap, i);
+	}
+	store_word(&bitmap->sums[part], sum ? sum : 1);
+}
+
 // Brings one part's summaries and count up to its words.
 static void adopt_part(struct bitmap *bitmap, uint64_t part, unsigned *damaged)
 {
 	uint64_t begin = part * BITMAP_WORDS_PER_SUM, end = begin + BITMAP_WORDS_PER_SUM;
-	bool good;
 
 	if (end > bitmap_words(bitmap->bits))
 		end = bitmap_words(bitmap->bits);
-	good = sum_matches(bitmap, part, begin, end);
-	if (!good) {
+	if (!sum_matches(bitmap, part, begin, end)) {
 		(*damaged)++;
-		bitmap->sums[part] = 0;
+		fill_part(bitmap, part, begin, end);
 	}
 	for (uint64_t i = begin; i < end; i++) {
-		if (!good) {
-			bitmap->level[0][i] = valid_mask(bitmap, i);
-			bitmap->sums[part] += bitmap->level[0][i] * factor(bitmap, i);
-		}
 		if (!bitmap->level[0][i])
 			continue;
 		bitmap->count += (uint64_t)__builtin_popcountll(bitmap->level[0][i]);
@@ -148,8 +195,8 @@ int bitmap_adopt(struct bitmap *bitmap, uint64_t bits, uint64_t *words, uint64_t
 		bitmap_destroy(bitmap);
 		return -ENOMEM;
 	}
-	// A part that was never written to has the sum 0, and is not read: it
-	// would only be brought into memory.
+	// A part whose sum is 0 is empty, and is not read: it would only be brought
+	// into memory.
 	for (uint64_t part = 0; part < bitmap_sum_words(bits); part++)
 		if (sums[part])
 			adopt_part(bitmap, part, damaged);

@@ -8,8 +8,10 @@
 //   level 0   0..0110..0   0..00      1..1        4096 words
 //
 // Level 0 may lie in memory of the caller that outlives the process, with a
-// checksum word for each 512 words, kept up with every change. Everything else
-// is allocated zeroed, so that untouched parts of large sets cost nothing.
+// checksum word for each 512 words, kept up with every change: whichever store
+// is the last, who adopts it finds what was there before the change or after it,
+// or all of those 512 words as members. Everything else is allocated zeroed, so
+// that untouched parts of large sets cost nothing.
 #ifndef STEAD_BITMAP_H
 #define STEAD_BITMAP_H
 
@@ -17,7 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BITMAP_LEVELS 6
+#define BITMAP_LEVELS 7
+#define BITMAP_BITS_MAX (UINT64_C(1) << 6 * BITMAP_LEVELS)
 #define BITMAP_NONE UINT64_MAX
 #define BITMAP_WORDS_PER_SUM 512
 

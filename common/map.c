@@ -2,9 +2,9 @@
 #include "map.h"
 
 #include "mutant.h"
+#include "store.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -17,6 +17,7 @@
 #define RECORD_SUSPECT 1
 #define RECORD_PARTIAL 2
 
+_Static_assert(VOLUME_BYTES_MAX / BLOCK_SIZE <= BITMAP_BITS_MAX, "every block of a volume has a bit");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the map is used in place, as little-endian");
 
 struct head {
@@ -117,6 +118,13 @@ bool map_trusted(const void *memory, const struct map_identity *identity)
 	       (page->use.clean || id_equal(&page->use.boot, &identity->boot) || MUTANT(MAP_TRUSTED_AFTER_POWER_LOSS));
 }
 
+void map_wipe(void *memory, const struct map_identity *identity)
+{
+	memset(memory, 0, PAGE);
+	store_barrier(memory);
+	memset((uint8_t *)memory + PAGE, 0, map_bytes(identity->volume_count, identity->blocks) - PAGE);
+}
+
 static void format(struct page *page, const struct map_identity *identity, uint64_t key)
 {
 	struct head *head = &page->head;
@@ -129,6 +137,7 @@ static void format(struct page *page, const struct map_identity *identity, uint6
 	head->key = key | 1;
 	memcpy(head->blocks, identity->blocks, sizeof(head->blocks));
 	head->check = CHECK(head);
+	store_barrier(head);
 }
 
 static void read_record(struct map *map, const struct record *record)
@@ -193,7 +202,7 @@ int map_open(struct map *map, void *memory, const struct map_identity *identity,
 	page->use.boot = identity->boot;
 	page->use.clean = 0;
 	page->use.check = CHECK(&page->use);
-	map_save(map);
+	store_barrier(&page->use);
 	return 0;
 }
 
@@ -229,7 +238,7 @@ void map_save(struct map *map)
 	record.check = CHECK(&record);
 	for (unsigned i = 0; i < 2; i++) {
 		memcpy(&page->records[i], &record, sizeof(record));
-		atomic_signal_fence(memory_order_seq_cst);
+		store_barrier(&page->records[i]);
 	}
 }
 
@@ -270,8 +279,12 @@ struct change_set *map_free_set(struct map *map)
 	return NULL;
 }
 
+// What is true of the set once it is empty, the last epoch that is durable or the
+// age of what is in another set now, is kept before any of it goes.
 void set_release(struct map *map, struct change_set *set)
 {
+	if (!MUTANT(RELEASED_BEFORE_SAVED))
+		map_save(map);
 	for (unsigned i = 0; i < map->volume_count; i++) {
 		bitmap_clear_all(&set->dirty[i]);
 		bitmap_clear_all(&set->zero[i]);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The change sets of a pair in memory that outlives the process: which blocks
 // changed in the open epoch, and in each epoch that is not yet durable on the
-// standby. docs/formats.md has the bytes.
+// standby. Whichever store is the last of a process, nothing is missing in what
+// it leaves. docs/formats.md has the bytes.
 #ifndef STEAD_MAP_H
 #define STEAD_MAP_H
 
@@ -59,9 +60,12 @@ size_t map_bytes(unsigned volume_count, const uint64_t *blocks);
 // or closed with map_close().
 bool map_trusted(const void *memory, const struct map_identity *identity);
 
-// Takes over a trusted map, or formats one in memory that is all zero; key is
-// random. damaged counts parts of the bits that were found damaged and taken as
-// all changed. 0 or -ENOMEM.
+// Makes memory all zero that holds another map, which is gone with the first page.
+void map_wipe(void *memory, const struct map_identity *identity);
+
+// Takes over a trusted map, or formats one in memory that is all zero, which is
+// trusted from the first map_save() on; key is random. damaged counts parts of
+// the bits that were found damaged and taken as all changed. 0 or -ENOMEM.
 int map_open(struct map *map, void *memory, const struct map_identity *identity, uint64_t key, unsigned *damaged);
 void map_destroy(struct map *map); // leaves the memory as it is
 

@@ -38,6 +38,8 @@
 	MUTANT_DO(UNTOUCHED_KEPT_MAP_RESET)                                                                            \
 	MUTANT_DO(RECENT_NOT_DROPPED)                                                                                  \
 	MUTANT_DO(RECENT_OF_OVERLAPPING)                                                                               \
+	MUTANT_DO(WORD_BEFORE_SUM)                                                                                     \
+	MUTANT_DO(RELEASED_BEFORE_SAVED)                                                                               \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \

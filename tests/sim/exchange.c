@@ -15,7 +15,7 @@
 
 static bool busy(const struct node *node)
 {
-	return !node->source || node->stopping;
+	return !node->source || node->stopping || node->dying;
 }
 
 // -- fenced --

@@ -320,6 +320,18 @@ static void run_fault(struct event *event)
 		scheduler_add(&sim->scheduler, event, draw_gap(sim));
 }
 
+// A process that has little to store lives until the next time.
+static void run_store_death(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, store_death));
+	struct rng *rng = &sim->plan.store_rng;
+
+	if (sim->healing)
+		return;
+	stores_arm(node_of(sim, ROLE_PRIMARY), rng_scale(rng, 1, 200));
+	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 2 * sim->plan.fault_gap) + MSEC);
+}
+
 void faults_start(struct simulation *sim)
 {
 	draw_network(sim);
@@ -328,7 +340,10 @@ void faults_start(struct simulation *sim)
 	sim->ambush.run = run_ambush;
 	sim->blink.run = run_blink;
 	sim->outage.run = run_outage;
+	sim->store_death.run = run_store_death;
 	scheduler_add(&sim->scheduler, &sim->fault, draw_gap(sim));
+	if (sim->plan.store_deaths)
+		scheduler_add(&sim->scheduler, &sim->store_death, sim->plan.fault_gap + MSEC);
 }
 
 void faults_heal(struct simulation *sim)
@@ -336,6 +351,9 @@ void faults_heal(struct simulation *sim)
 	scheduler_remove(&sim->scheduler, &sim->fault);
 	scheduler_remove(&sim->scheduler, &sim->repair);
 	scheduler_remove(&sim->scheduler, &sim->ambush);
+	scheduler_remove(&sim->scheduler, &sim->store_death);
+	for (unsigned i = 0; i < 2; i++)
+		stores_arm(&sim->nodes[i], 0);
 	end_lasting(sim);
 	sim->plan.bandwidth = 0;
 	sim->plan.in_place = true;

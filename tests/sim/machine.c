@@ -53,6 +53,13 @@ void node_snapshot_map(struct node *node)
 	memcpy(node->map_former, node->map, node->map_bytes);
 }
 
+void machine_deafen(struct node *node, bool dead)
+{
+	for (unsigned v = 0; v < node->sim->plan.volume_count; v++)
+		node->volumes[v].dead = dead;
+	node->state_disk.dead = node->journal.dead = node->spill.dead = node->intent.dead = node->redo_log.dead = dead;
+}
+
 void machine_lose(struct node *node, enum sim_loss loss)
 {
 	for (unsigned v = 0; v < node->sim->plan.volume_count; v++)
@@ -142,6 +149,7 @@ void machine_init(struct node *node)
 	memset(node->map, 0, node->map_bytes);
 	node->map_former = allocate(node->map_bytes);
 	node->map_synced = allocate(node->map_bytes);
+	node->map_left = allocate(node->map_bytes);
 	node->sink_map = aligned_alloc(PAGE, node->map_bytes);
 	if (!node->sink_map)
 		abort();
@@ -160,5 +168,6 @@ void machine_done(struct node *node)
 	free(node->map);
 	free(node->map_former);
 	free(node->map_synced);
+	free(node->map_left);
 	free(node->sink_map);
 }

@@ -187,6 +187,7 @@ static void after_stop(struct node *node)
 	bool primary = node->source != NULL;
 	struct message *orphans;
 
+	stores_arm(node, 0);
 	// What the daemon wants to keep is kept before it ends.
 	if ((node->fenced && !node->fence_durable) || !sim_disk_idle(&node->state_disk)) {
 		scheduler_add(&sim->scheduler, &node->finish, MSEC);

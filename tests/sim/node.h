@@ -38,6 +38,9 @@ struct node {
 	size_t map_bytes;
 	bool map_trusted; // at the last start
 	bool map_closed; // complete and synced
+	uint8_t *map_left; // by a process that dies
+	bool dying; // it has made its last store, and is gone when this step is over
+	uint64_t stores; // until then; 0: it does not die of it
 	uint8_t *sink_map; // what the standby's engine was given: a copy
 	struct id boot;
 	bool paused;
@@ -107,6 +110,11 @@ void node_promote(struct node *node, bool force);
 
 bool node_running(const struct node *node);
 void node_pause(struct node *node, bool pause);
+
+// stores.c: the primary's process dies after so many more stores into its map.
+void stores_watch(struct simulation *sim); // the run that is under way
+void stores_arm(struct node *node, uint64_t stores);
+void stores_reap(struct simulation *sim); // after each step: who has died is gone
 
 // What a power failure may leave of the map's pages.
 void node_snapshot_map(struct node *node);

@@ -12,6 +12,7 @@ void draw_id(struct rng *rng, struct id *id);
 void machine_init(struct node *node);
 void machine_done(struct node *node);
 void machine_boot(struct node *node);
+void machine_deafen(struct node *node, bool dead); // to what is submitted
 void machine_lose(struct node *node, enum sim_loss loss); // what its disks have under way
 
 // The mapped file: all of it, or its first page, is as on the disk; or a power

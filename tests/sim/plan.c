@@ -258,3 +258,10 @@ void plan_pack(struct plan *plan, uint64_t seed)
 	for (unsigned i = 0; i < 2; i++)
 		plan->plain[i] = rng_chance(&rng, 1, 6);
 }
+
+// Drawn apart, too.
+void plan_stores(struct plan *plan, uint64_t seed)
+{
+	rng_seed(&plan->store_rng, seed ^ 0x73746f726573);
+	plan->store_deaths = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 6);
+}

@@ -59,6 +59,8 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 	struct simulation *sim = node->sim;
 
 	trace(sim, "node %u source %s %" PRIu64 " %s", node->index, names[event], epoch, text ? text : "");
+	if (node->dying)
+		return;
 	switch (event) {
 	case SOURCE_SERVING:
 		started_serving(node);
@@ -100,7 +102,7 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		node->synced = true;
 		break;
 	case SOURCE_MAP_DAMAGED:
-		if (node->map_trusted)
+		if (node->map_trusted && !node->sim->plan.store_deaths)
 			violate(sim, "G10: the map of node %u is damaged: %s", node->index, text);
 		break;
 	default:
@@ -146,7 +148,8 @@ static void start_source(struct node *node)
 	if (!node->source)
 		abort();
 	node->map_closed = false;
-	machine_sync_first_page(node);
+	if (!node->dying)
+		machine_sync_first_page(node);
 	source_start(node->source);
 }
 

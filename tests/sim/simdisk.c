@@ -351,11 +351,15 @@ static int refusal(const struct sim_disk *disk, const struct disk_io *io)
 static void submit(struct disk *base, struct disk_io *io)
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
-	struct sim_io *pending = allocate(sizeof(*pending));
 	const char *wrong = misuse(disk, io);
-	uint64_t latency = rng_range(disk->rng, disk->latency_min, disk->latency_max);
 	unsigned odds = io->op == DISK_READ ? disk->read_errors : disk->write_errors;
+	struct sim_io *pending;
+	uint64_t latency;
 
+	if (disk->dead)
+		return;
+	pending = allocate(sizeof(*pending));
+	latency = rng_range(disk->rng, disk->latency_min, disk->latency_max);
 	pending->event.run = advance;
 	pending->disk = disk;
 	pending->io = io;

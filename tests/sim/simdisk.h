@@ -33,6 +33,7 @@ struct sim_disk {
 	// faults, switched on and off
 	unsigned read_errors, write_errors; // one in so many; 0: none
 	bool full; // writes fail with -ENOSPC
+	bool dead; // who submits has died already, and does not know yet
 
 	uint64_t errors; // injected so far
 

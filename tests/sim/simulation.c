@@ -376,6 +376,7 @@ static void run_poll(struct event *event)
 
 static void after_step(struct simulation *sim)
 {
+	stores_reap(sim);
 	check_disks(sim);
 	check_fence(sim);
 	if (sim->probe_due || rng_chance(&sim->rng, 1, sim->plan.probe_steps)) {
@@ -409,6 +410,7 @@ static void setup(struct simulation *sim)
 	if (!sim->plan.roles)
 		plan_tighten(&sim->plan, sim->seed);
 	plan_pack(&sim->plan, sim->seed);
+	plan_stores(&sim->plan, sim->seed);
 	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);
@@ -482,6 +484,7 @@ bool simulate(uint64_t seed, bool tracing, char *violation, size_t size, struct 
 	sim->seed = seed;
 	sim->trace = tracing;
 	rng_seed(&sim->rng, seed);
+	stores_watch(sim);
 	setup(sim);
 	run(sim);
 	clean = !sim->violated;

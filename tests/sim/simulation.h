@@ -86,6 +86,9 @@ struct plan {
 	unsigned probe; // one in so many events of the standby is probed
 	unsigned probe_steps; // one in so many steps
 
+	bool store_deaths; // the primary dies between stores into its map
+	struct rng store_rng; // which
+
 	uint64_t packing; // as in network.h
 	bool plain[2]; // nodes that do not know zstd
 };
@@ -117,6 +120,7 @@ struct simulation {
 	struct event repair; // ends the fault that lasts
 	struct event blink; // in the middle of an epoch
 	struct event outage; // just when an epoch is on its way
+	struct event store_death; // is armed now and then
 	struct event ambush; // a crash in the middle of a promotion
 	struct event order; // of the administrator
 	struct snapshot *snapshot; // of a node, to be taken back to
@@ -144,6 +148,7 @@ struct model *model_of(const struct node *node);
 void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
 void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in all ways
+void plan_stores(struct plan *plan, uint64_t seed); // some: processes die between two stores
 
 // probe.c: promotes a copy of a standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);

@@ -114,6 +114,8 @@ static void answered(struct request *request, int error)
 
 	trace(sim, "node %u request of client %u done: %d", node->index, (unsigned)(client - client->workload->clients),
 	      error);
+	if (node->dying)
+		return;
 	client->busy = false;
 	if (error && !excused(client, error))
 		violate(sim, "G10: node %u answers a request with %s", node->index, strerror(-error));

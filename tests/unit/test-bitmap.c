@@ -2,9 +2,11 @@
 // Bitmaps and ranges against the simplest thing that could be right.
 #include "agent/ranges.h"
 #include "common/bitmap.h"
+#include "common/block.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 // cmocka.h needs these before it
 #include <setjmp.h>
@@ -151,6 +153,38 @@ static void test_flipped_bits(void **state)
 	area_free(&area);
 }
 
+static uint64_t *untouched(uint64_t words)
+{
+	void *memory =
+	        mmap(NULL, words * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert_true(memory != MAP_FAILED);
+	return memory;
+}
+
+// As large as a volume can be; what is not touched costs nothing.
+static void test_largest(void **state)
+{
+	uint64_t bits = bytes_to_blocks(VOLUME_BYTES_MAX), words = bitmap_words(bits), sums = bitmap_sum_words(bits);
+	struct area area = {untouched(words), untouched(sums)};
+	struct bitmap bitmap;
+	unsigned damaged = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(bitmap_adopt(&bitmap, bits, area.words, area.sums, 12345, &damaged), 0);
+		bitmap_set(&bitmap, 1000, 1);
+		bitmap_set(&bitmap, bits - 1, 1);
+		assert_int_equal(bitmap_next(&bitmap, 0), 1000);
+		assert_int_equal(bitmap_next(&bitmap, 1001), bits - 1);
+		assert_int_equal(bitmap.count, 2);
+		bitmap_destroy(&bitmap);
+	}
+	assert_int_equal(damaged, 0);
+	munmap(area.words, words * 8);
+	munmap(area.sums, sums * 8);
+}
+
 static int matches(struct range *range, void *user)
 {
 	(void)range;
@@ -191,7 +225,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_own_memory),    cmocka_unit_test(test_tiny),
 	        cmocka_unit_test(test_adopted_again), cmocka_unit_test(test_flipped_bits),
-	        cmocka_unit_test(test_ranges),
+	        cmocka_unit_test(test_largest),       cmocka_unit_test(test_ranges),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL) != 0;

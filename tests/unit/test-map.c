@@ -24,6 +24,7 @@ static void open_map(struct fixture *fixture)
 	unsigned damaged;
 
 	assert_int_equal(map_open(&fixture->map, fixture->memory, &fixture->identity, 99, &damaged), 0);
+	map_save(&fixture->map);
 	assert_int_equal(damaged, 0);
 }
 
