@@ -199,6 +199,7 @@ struct source {
 	uint64_t changed_at_cut; // changed.total then
 	uint64_t measured, measured_at; // wire bytes and clock_now() when the last epoch became durable
 	enum trouble trouble; // why the last epoch was given up
+	enum trouble peer_trouble; // of the standby's disks, as last heard on this connection
 
 	// shipper.c
 	struct position cursor;

@@ -129,6 +129,8 @@ enum trouble outlook_trouble(struct source *source)
 		return TROUBLE_PAUSED;
 	if (!uplink_ready(source))
 		return TROUBLE_LINK_DOWN;
+	if (source->peer_trouble)
+		return source->peer_trouble;
 	if (source->stuck || source_walks_changes(source))
 		return TROUBLE_JOURNAL_FULL;
 	at_risk = source->plan == PLAN_CHANGES && outlook_lag(source) > source->config.rpo;

@@ -75,6 +75,7 @@ static void end_session(struct source *source, const char *why)
 	source->channel = NULL;
 	source->applied = 0;
 	source->peer_held = 0;
+	source->peer_trouble = TROUBLE_NONE;
 	handover_lost(source);
 	source_tell(source, SOURCE_DISCONNECTED, 0, why);
 	epoch_disconnected(source);
@@ -143,6 +144,7 @@ static void got_heartbeat(struct source *source, const struct wire_heartbeat *he
 {
 	source->applied = heartbeat->applied;
 	source->peer_held = heartbeat->held;
+	source->peer_trouble = heartbeat->trouble;
 }
 
 // A session that is ready. False: not understood.

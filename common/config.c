@@ -41,6 +41,8 @@ const char *hook_name(enum hook_event event)
 	        [HOOK_RPO_AT_RISK] = "rpo-at-risk",
 	        [HOOK_RPO_BREACHED] = "rpo-breached",
 	        [HOOK_RPO_RECOVERED] = "rpo-recovered",
+	        [HOOK_DEGRADED] = "degraded",
+	        [HOOK_RESTORED] = "restored",
 	        [HOOK_SYNC_STARTED] = "sync-started",
 	        [HOOK_SYNC_DONE] = "sync-done",
 	        [HOOK_RESYNC_DONE] = "resync-done",

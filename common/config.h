@@ -42,6 +42,8 @@ enum hook_event {
 	HOOK_RPO_AT_RISK,
 	HOOK_RPO_BREACHED,
 	HOOK_RPO_RECOVERED,
+	HOOK_DEGRADED, // a disk keeps the pair from what it is there for
+	HOOK_RESTORED,
 	HOOK_SYNC_STARTED,
 	HOOK_SYNC_DONE,
 	HOOK_RESYNC_DONE,

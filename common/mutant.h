@@ -55,6 +55,8 @@
 	MUTANT_DO(REDO_REGION_NOT_LOGGED)                                                                              \
 	MUTANT_DO(REDO_NOT_FLUSHED)                                                                                    \
 	MUTANT_DO(REDO_OLDER_WINS)                                                                                     \
+	MUTANT_DO(PROMOTION_NEEDS_VOLUMES)                                                                             \
+	MUTANT_DO(READ_AROUND_STALE)                                                                                   \
 	MUTANT_DO(OVERSIZE_STAYS_CONSISTENT)                                                                           \
 	MUTANT_DO(TAKEOVER_TOO_LATE)                                                                                   \
 	MUTANT_DO(ADOPTED_BEFORE_DURABLE)                                                                              \

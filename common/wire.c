@@ -50,6 +50,7 @@ const char *trouble_name(enum trouble trouble)
 	        [TROUBLE_STANDBY_ERROR] = "standby-error",
 	        [TROUBLE_READ_ERROR] = "read-error",
 	        [TROUBLE_NO_MEMORY] = "no-memory",
+	        [TROUBLE_STANDBY_DISK_ERROR] = "standby-disk-error",
 	        [TROUBLE_LINK_DOWN] = "link-down",
 	        [TROUBLE_PEER_REFUSED] = "peer-refused",
 	};

@@ -222,8 +222,9 @@ struct wire_decline { // of TAKEOVER, SWITCHOVER: nothing was changed
 	char reason[REASON_MAX + 1];
 };
 
-// Why a pair that replicates is not in step. The last two are known to the
-// primary alone and do not travel.
+// Why a pair that replicates is not in step; the standby's own heartbeats name
+// what its disks do. The last two are known to the primary alone and do not
+// travel.
 enum trouble {
 	TROUBLE_NONE = 0,
 	TROUBLE_PAUSED = 1,
@@ -235,10 +236,11 @@ enum trouble {
 	TROUBLE_STANDBY_ERROR = 7,
 	TROUBLE_READ_ERROR = 8,
 	TROUBLE_NO_MEMORY = 9,
+	TROUBLE_STANDBY_DISK_ERROR = 10,
 	TROUBLE_LINK_DOWN,
 	TROUBLE_PEER_REFUSED,
 };
-#define TROUBLE_WIRE_MAX TROUBLE_NO_MEMORY
+#define TROUBLE_WIRE_MAX TROUBLE_STANDBY_DISK_ERROR
 
 // Design's reason code; NULL: none.
 const char *trouble_name(enum trouble trouble);
@@ -251,7 +253,7 @@ struct wire_heartbeat {
 	uint64_t applied; // standby only
 	uint64_t lag; // primary only, ns
 	bool clean; // primary: nothing acknowledged is newer than epoch cut
-	enum trouble trouble; // primary only
+	enum trouble trouble; // standby: of its own disks
 	unsigned held; // standby only: percent of the time since its last one in which it could take nothing
 	uint64_t outlook; // primary only: the lag to expect at this rate, ns
 };

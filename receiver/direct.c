@@ -46,13 +46,14 @@ static bool peer_waits(const struct sink *sink)
 }
 
 // The epoch cannot go on. The peer begins another one, from the cursor.
-static void give_up(struct sink *sink, const struct error *err)
+static void give_up(struct sink *sink, int error, const struct error *err)
 {
 	struct direct *direct = &sink->direct;
+	bool full = error == -ENOSPC || error == -EDQUOT;
 
 	direct->stage = DIRECT_LEAVING;
 	if (peer_waits(sink))
-		session_reject(sink, direct->begin.epoch, REJECT_ERROR, err->text);
+		session_reject(sink, direct->begin.epoch, full ? REJECT_DISK_FULL : REJECT_ERROR, err->text);
 }
 
 static void save_failed(struct sink *sink, int error)
@@ -60,7 +61,7 @@ static void save_failed(struct sink *sink, int error)
 	struct error err;
 
 	fail(&err, -error, "write pair state: %s", strerror(-error));
-	give_up(sink, &err);
+	give_up(sink, error, &err);
 }
 
 static void inconsistent_saved(struct sink *sink, int error)
@@ -132,7 +133,7 @@ static void mark_flushed(void *user, int error, const struct error *err)
 	if (error) {
 		sink->direct.marking = false;
 		if (sink->direct.stage == DIRECT_READY)
-			give_up(sink, err);
+			give_up(sink, error, err);
 	} else {
 		sink->direct.mark_flushed = true;
 	}
@@ -190,7 +191,7 @@ static void end_flushed(void *user, int error, const struct error *err)
 	struct sink *sink = user;
 
 	if (error) {
-		give_up(sink, err);
+		give_up(sink, error, err);
 	} else {
 		sink->direct.stage = DIRECT_ENDING;
 		sink->next = sink->state;
@@ -230,6 +231,7 @@ void direct_advance(struct sink *sink)
 	struct direct *direct = &sink->direct;
 	enum direct_stage before = direct->stage;
 	struct error err;
+	int error;
 
 	if (direct->marking && direct->mark_flushed)
 		save_mark(sink);
@@ -238,8 +240,9 @@ void direct_advance(struct sink *sink)
 		prepare(sink);
 		break;
 	case DIRECT_READY:
-		if (volumes_error(sink->volumes, &err))
-			give_up(sink, &err);
+		error = volumes_error(sink->volumes, &err);
+		if (error)
+			give_up(sink, error, &err);
 		break;
 	case DIRECT_LEAVING:
 		if (volumes_idle(sink->volumes)) {

@@ -144,8 +144,10 @@ void promote_advance(struct sink *sink)
 
 	if (!sink->promoting || sink->state.role == ROLE_PRIMARY)
 		return;
-	if (apply_trouble(sink->apply)) {
-		promote_cancel(sink, apply_trouble(sink->apply));
+	// The journal has what the volumes do not take. Only where that cannot be
+	// written either is there no way.
+	if (apply_trouble(sink->apply, &err) && (journal_trouble(sink->journal) || MUTANT(PROMOTION_NEEDS_VOLUMES))) {
+		promote_cancel(sink, err.text);
 		return;
 	}
 	if (!ready(sink))

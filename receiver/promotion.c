@@ -42,6 +42,7 @@ static void finish(struct promotion *promotion)
 
 static void refuse(struct promotion *promotion, const struct error *reason)
 {
+	log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", promotion->name, reason->text);
 	if (promotion->call)
 		control_refuse(promotion->call, reason->text);
 	standby_decline(promotion->standby, reason->text);
@@ -146,7 +147,6 @@ static void promoted(void *user, int error, const struct error *reason)
 	char generation[ID_TEXT_MAX], point[WALL_TEXT_MAX] = "unknown";
 
 	if (error < 0) {
-		log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", promotion->name, reason->text);
 		refuse(promotion, reason);
 		return;
 	}

@@ -82,6 +82,8 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 			status->state = "waiting";
 		if (!strcmp(status->state, "refused"))
 			status->reason = "peer-rolled-back";
+		else if (sink->disk) // also while it is alone: that is what a promotion would meet
+			status->reason = trouble_name(sink->disk);
 		else if (!sink->connected)
 			status->reason = "link-down";
 		else if (sink->too_large || (sink->syncing && sink->state.partial))

@@ -268,6 +268,7 @@ static void send_heartbeat(struct sink *sink)
 	        .wall = clock_wall(sink->clock),
 	        .cut = journal_durable(sink->journal),
 	        .applied = journal_applied_epoch(sink->journal),
+	        .trouble = sink_trouble(sink),
 	        .held = share_held(sink),
 	};
 	uint8_t body[WIRE_BODY_MAX];

@@ -357,9 +357,21 @@ static void damaged(void *user, const struct error *err)
 	sink_fail(user, err);
 }
 
+static void stumbled(void *user, const struct error *err)
+{
+	sink_event(user, SINK_APPLY_FAILED, 0, err->text);
+}
+
+static void recovered(void *user)
+{
+	sink_event(user, SINK_APPLY_RECOVERED, 0, NULL);
+}
+
 static const struct apply_events apply_events = {
         .settle = settle,
         .applied = applied,
         .damaged = damaged,
+        .stumbled = stumbled,
+        .recovered = recovered,
         .progress = progress,
 };

@@ -34,6 +34,8 @@ enum sink_event {
 	SINK_ADOPTED, // epoch: of the primary's generation from now on
 	SINK_TAKEOVER, // epoch: the primary asks us to take over; answer with sink_promote() or sink_decline()
 	SINK_DECLINED, // by the primary: a switchover; text: why
+	SINK_APPLY_FAILED, // durable epochs cannot be written to a volume for now; text: why. Told again after a minute
+	SINK_APPLY_RECOVERED,
 };
 
 struct sink_config {
@@ -54,6 +56,7 @@ struct sink_status {
 	struct pair_state state;
 	bool opened;
 	const char *failed; // why it cannot be used; NULL: it can
+	enum trouble disk; // durable epochs cannot be brought into the volumes for now, or the journal not be written
 	bool connected;
 	enum verdict verdict; // of the last handshake
 	bool met; // there was one

@@ -154,6 +154,9 @@ void sink_save(struct sink *sink, void (*saved)(struct sink *sink, int error));
 // Whether nothing that an earlier connection began is under way.
 bool sink_settled(const struct sink *sink);
 
+// sink_status.c
+enum trouble sink_trouble(const struct sink *sink); // of its own disks, TROUBLE_NONE: there is none
+
 // session.c
 void session_send(struct sink *sink, unsigned type, const void *body, size_t length);
 bool session_crowded(const struct sink *sink); // answers wait for the network: make no more

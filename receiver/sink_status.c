@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sink_impl.h"
 
+#include <errno.h>
 #include <string.h>
 
 static uint64_t synced_bytes(const struct pair_state *state)
@@ -12,13 +13,20 @@ static uint64_t synced_bytes(const struct pair_state *state)
 	return bytes + state->sync_block * BLOCK_SIZE;
 }
 
-static const char *why_unusable(const struct sink *sink)
+// It stays promotable: what is durable is in the journal.
+enum trouble sink_trouble(const struct sink *sink)
 {
-	if (sink->failed)
-		return sink->failed_text.text;
-	if (apply_trouble(sink->apply))
-		return apply_trouble(sink->apply);
-	return journal_trouble(sink->journal);
+	switch (apply_trouble(sink->apply, NULL)) {
+	case 0:
+		return journal_trouble(sink->journal) ? TROUBLE_STANDBY_DISK_ERROR : TROUBLE_NONE;
+	case -ENOSPC:
+	case -EDQUOT:
+		return TROUBLE_STANDBY_DISK_FULL;
+	case -ENOMEM:
+		return TROUBLE_NO_MEMORY;
+	default:
+		return TROUBLE_STANDBY_DISK_ERROR;
+	}
 }
 
 void sink_status(struct sink *sink, struct sink_status *status)
@@ -29,7 +37,8 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	memset(status, 0, sizeof(*status));
 	status->state = sink->state;
 	status->opened = sink->opened;
-	status->failed = why_unusable(sink);
+	status->failed = sink->failed ? sink->failed_text.text : NULL;
+	status->disk = sink->opened && standby ? sink_trouble(sink) : TROUBLE_NONE;
 	status->connected = session->stage == SESSION_OPEN;
 	status->state.lineage = sink->lineage;
 	status->state.born = sink->born;

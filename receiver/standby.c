@@ -209,6 +209,8 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 	        [SINK_ADOPTED] = {"resync-done", LOG_LEVEL_INFO, true},
 	        [SINK_TAKEOVER] = {"takeover", LOG_LEVEL_INFO, true},
 	        [SINK_DECLINED] = {"switchover-declined", LOG_LEVEL_WARNING, false},
+	        [SINK_APPLY_FAILED] = {"apply-failed", LOG_LEVEL_ERROR, false},
+	        [SINK_APPLY_RECOVERED] = {"apply-recovered", LOG_LEVEL_INFO, false},
 	};
 	struct standby *standby = user;
 

@@ -355,6 +355,7 @@ void faults_heal(struct simulation *sim)
 	for (unsigned i = 0; i < 2; i++)
 		stores_arm(&sim->nodes[i], 0);
 	end_lasting(sim);
+	starve_heal(sim);
 	sim->plan.bandwidth = 0;
 	sim->plan.in_place = true;
 	for (unsigned i = 0; i < 2; i++) {

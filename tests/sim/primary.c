@@ -192,7 +192,7 @@ static void redo_trouble(void *user, const struct error *err)
 {
 	struct node *node = user;
 
-	if (!node->sim->errors)
+	if (!node->sim->errors && !node->sim->starved)
 		violate(node->sim, "G10: node %u: %s", node->index, err->text);
 }
 

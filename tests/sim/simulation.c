@@ -426,6 +426,7 @@ static void setup(struct simulation *sim)
 	scheduler_add(&sim->scheduler, &sim->poll, POLL);
 	node_start_later(&sim->nodes[0], rng_below(&sim->rng, 10 * MSEC));
 	node_start_later(&sim->nodes[1], rng_below(&sim->rng, 10 * MSEC));
+	starve_start(sim);
 	if (sim->plan.roles)
 		admin_start(sim);
 }

@@ -112,6 +112,7 @@ struct simulation {
 	bool rolled; // a node was taken back to a snapshot
 	bool healing; // no faults, no requests, waiting for both to be alike
 	bool errors; // a disk has failed something
+	bool starved; // volumes of a standby were full, which is no reason not to promote it
 	uint64_t requests;
 	unsigned faults; // that have happened
 	uint64_t probes;
@@ -123,6 +124,8 @@ struct simulation {
 	struct event store_death; // is armed now and then
 	struct event ambush; // a crash in the middle of a promotion
 	struct event order; // of the administrator
+	struct event starve;
+	struct rng starve_rng;
 	struct snapshot *snapshot; // of a node, to be taken back to
 	bool probe_due;
 	bool polled; // it is time to see whether the run is over
@@ -162,6 +165,10 @@ void faults_adopting(struct simulation *sim); // an epoch that makes a former pr
 void faults_step(struct simulation *sim); // so do some for a step of an exchange of roles
 void faults_part(struct simulation *sim); // nothing arrives for a while
 void faults_crash(struct simulation *sim, unsigned index, enum sim_loss loss);
+
+// starve.c
+void starve_start(struct simulation *sim);
+void starve_heal(struct simulation *sim);
 
 // admin.c: who orders exchanges of roles, and in the end brings the nodes together.
 void admin_start(struct simulation *sim);

@@ -37,9 +37,9 @@ static void claim(struct node *node, uint64_t epoch)
 
 static void sink_event(void *user, enum sink_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {"opened",  "connected", "disconnected", "refused",   "durable",
-	                                    "applied", "rejected",  "sync-started", "sync-done", "damage-repaired",
-	                                    "adopted", "takeover",  "declined"};
+	static const char *const names[] = {"opened",  "connected", "disconnected", "refused",      "durable",
+	                                    "applied", "rejected",  "sync-started", "sync-done",    "damage-repaired",
+	                                    "adopted", "takeover",  "declined",     "apply-failed", "apply-recovered"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 

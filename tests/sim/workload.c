@@ -73,6 +73,8 @@ static bool excused(struct client *client, int error)
 		return client->request.flags & REQUEST_FAST;
 	case -ESHUTDOWN:
 		return !node->serving || node->stopping || node->fenced;
+	case -ENOSPC:
+		return node->volumes[client->request.volume].errors > 0;
 	case -EIO:
 		// What is to be redone comes from the journal.
 		return node->volumes[client->request.volume].errors > 0 || (node->redoing && node->journal.errors > 0);

@@ -70,6 +70,12 @@ static void event(void *user, enum sink_event what, uint64_t epoch, const char *
 	case SINK_TAKEOVER:
 	case SINK_DECLINED:
 		break;
+	case SINK_APPLY_FAILED:
+		world->apply_failures++;
+		break;
+	case SINK_APPLY_RECOVERED:
+		world->apply_recoveries++;
+		break;
 	}
 	if (text)
 		snprintf(world->why, sizeof(world->why), "%s", text);

@@ -566,7 +566,7 @@ static void standby_says_what_the_primary_waits_for(void **state)
 {
 	static const char *const reasons[] = {NULL,         "paused",       "link-slow",         "standby-slow",
 	                                      "spill-full", "journal-full", "standby-disk-full", "standby-error",
-	                                      "read-error", "no-memory"};
+	                                      "read-error", "no-memory",    "standby-disk-error"};
 	struct sink_status sink = sink_in_step();
 	json_t *json;
 
@@ -577,6 +577,12 @@ static void standby_says_what_the_primary_waits_for(void **state)
 		expect_text(json, "reason", reasons[sink.primary_trouble]);
 		json_decref(json);
 	}
+	sink.disk = TROUBLE_STANDBY_DISK_FULL; // its own first
+	json = standby(&sink);
+	expect_text(json, "reason", "standby-disk-full");
+	assert_true(json_is_true(json_object_get(json, "promotable")));
+	json_decref(json);
+	sink.disk = TROUBLE_NONE;
 	sink.connected = false;
 	sink.primary_trouble = TROUBLE_LINK_SLOW;
 	json = standby(&sink);

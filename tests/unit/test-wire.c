@@ -442,7 +442,7 @@ static const struct defect defects[] = {
         DEFECT(HEARTBEAT, 23, "\x80"),
         DEFECT(HEARTBEAT, 31, "\x80"),
         DEFECT(HEARTBEAT, 32, "\2"),
-        DEFECT(HEARTBEAT, 33, "\12"),
+        DEFECT(HEARTBEAT, 33, "\14"),
         DEFECT(HEARTBEAT, 34, "\145"),
         DEFECT(HEARTBEAT, 35, "\1"),
         DEFECT(HEARTBEAT, 47, "\200"),
