@@ -74,7 +74,7 @@ static void try_read(struct waiter *waiter)
 	}
 	capture->io = (struct disk_io){
 	        .op = DISK_READ,
-	        .flags = capture->stream ? DISK_STREAM : 0,
+	        .flags = capture->stream ? disk_stream(volume->disk) : 0,
 	        .offset = capture->range.first << BLOCK_SHIFT,
 	        .length = (bytes_of(capture) + align - 1) & ~(align - 1),
 	        .data = capture->data,

@@ -5,6 +5,8 @@
 #ifndef STEAD_DISK_H
 #define STEAD_DISK_H
 
+#include "mutant.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,7 +25,7 @@ enum disk_flags {
 	DISK_FUA = 1 << 0, // WRITE, ZERO: durable when done() runs
 	DISK_UNMAP = 1 << 1, // ZERO: give the space back where possible
 	DISK_FAST = 1 << 2, // ZERO: -EOPNOTSUPP at once rather than writing zeroes
-	DISK_STREAM = 1 << 3, // READ, WRITE: a part of much that comes in order, and is not wanted again
+	DISK_STREAM = 1 << 3, // READ, WRITE: through a cache, for its read-ahead and write-behind; see disk_stream()
 };
 
 // One operation. The caller owns it and everything it points to, and leaves
@@ -55,12 +57,21 @@ struct disk {
 	const struct disk_ops *ops;
 	uint64_t size; // bytes
 	uint32_t align; // of offsets, lengths and memory: a power of two, 1 to 4096
+	bool streams; // has a cache that is in step with what goes past it, whoever reads what when
 };
 
 static inline void disk_submit(struct disk *disk, struct disk_io *io)
 {
 	io->disk = disk;
 	disk->ops->submit(disk, io);
+}
+
+// The flag for a part of much that comes in order and is not wanted again. Only
+// where the cache cannot hold what is no longer true: nothing may be compared
+// with, or copied from, anything but the disk itself.
+static inline unsigned disk_stream(const struct disk *disk)
+{
+	return disk->streams || MUTANT(DEVICE_READ_THROUGH_CACHE) ? DISK_STREAM : 0;
 }
 
 // Whether a hole (reads as zeroes, takes no space) begins at offset. *length

@@ -339,7 +339,7 @@ struct disk *file_disk_open(struct loop *loop, const char *path, const struct fi
 		return NULL;
 	}
 	disk->loop = loop;
-	disk->disk = (struct disk){&file_ops, disk->file.size, disk->file.align};
+	disk->disk = (struct disk){&file_ops, disk->file.size, disk->file.align, disk->file.stream_fd != disk->file.fd};
 	disk->waiting_end = &disk->waiting;
 	disk->drop.fire = drop_cached;
 	return &disk->disk;
@@ -358,8 +358,6 @@ void file_disk_close(struct disk *base)
 	}
 	if (disk->drop_set)
 		clock_cancel(loop_clock(disk->loop), &disk->drop);
-	if (disk->file.stream_fd != disk->file.fd)
-		close(disk->file.stream_fd);
-	close(disk->file.fd);
+	file_close(&disk->file);
 	free(disk);
 }

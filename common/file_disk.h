@@ -6,9 +6,10 @@
 // size is no multiple of what O_DIRECT needs goes through the cache, so that
 // all of it can be reached. ZERO takes any range on a file; where the kernel
 // cannot zero and on devices it must be a multiple of align, else -EINVAL.
-// A range that reaches beyond the size is -EINVAL. What is marked as a stream
-// goes through the page cache all the same, for its read-ahead and write-behind,
-// and leaves it soon: the kernel keeps both ways in step.
+// A range that reaches beyond the size is -EINVAL. On a file system whose page
+// cache stays in step with direct writes, what is marked as a stream goes through
+// it, and leaves it soon. A block device is only ever read and written past its
+// cache, which is dropped when it is opened and closed.
 #ifndef STEAD_FILE_DISK_H
 #define STEAD_FILE_DISK_H
 

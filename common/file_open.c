@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define ALIGN_MAX 4096
@@ -132,7 +134,27 @@ static int open_cached(int fd)
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
-static void choose_align(struct opened_file *file, bool buffered)
+// File systems that take what a direct write changes out of the page cache when
+// it ends, as tests/e2e/page-cache.sh sees on each of them. Elsewhere, and on
+// block devices, a page that anybody reads meanwhile may stay there as it was.
+static bool cache_in_step(const struct opened_file *file)
+{
+	struct statfs fs;
+
+	return !file->device && fstatfs(file->fd, &fs) == 0 &&
+	       (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
+}
+
+// Who reads the device through the page cache, now or later, does not find what
+// was there before, also where somebody else has it open all the time. What is
+// dirty, others wrote: it is on its way to the disk then. Does not wait.
+static void drop_stale(const struct opened_file *file)
+{
+	if (file->device)
+		(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static int choose_align(const char *path, struct opened_file *file, bool buffered, struct error *err)
 {
 	int flags = fcntl(file->fd, F_GETFL) & ~O_NONBLOCK;
 
@@ -143,13 +165,19 @@ static void choose_align(struct opened_file *file, bool buffered)
 
 		if (align && (align & (align - 1)) == 0 && file->size % align == 0) {
 			file->align = align;
-			file->stream_fd = open_cached(file->fd);
+			if (cache_in_step(file))
+				file->stream_fd = open_cached(file->fd);
 			if (file->stream_fd < 0)
 				file->stream_fd = file->fd;
-			return;
+			return 0;
 		}
 	}
+	if (file->device)
+		return fail(err, EOPNOTSUPP,
+		            "open %s: it cannot be read and written past the page cache in units of %d bytes or less",
+		            path, ALIGN_MAX);
 	(void)fcntl(file->fd, F_SETFL, flags & ~O_DIRECT);
+	return 0;
 }
 
 // Whether the device takes WRITE ZEROES itself: a partition asks its disk.
@@ -213,7 +241,9 @@ int file_open(const char *path, const struct file_disk_options *options, struct 
 	if (!result && made)
 		result = sync_parent(path, err);
 	if (!result)
-		choose_align(file, options->buffered);
+		result = choose_align(path, file, options->buffered, err);
+	if (!result)
+		drop_stale(file);
 	if (result < 0) {
 		if (made)
 			unlink(path);
@@ -221,4 +251,12 @@ int file_open(const char *path, const struct file_disk_options *options, struct 
 		file->fd = -1;
 	}
 	return result;
+}
+
+void file_close(struct opened_file *file)
+{
+	drop_stale(file);
+	if (file->stream_fd != file->fd)
+		close(file->stream_fd);
+	close(file->fd);
 }

@@ -8,7 +8,7 @@
 
 struct opened_file {
 	int fd;
-	int stream_fd; // the same file through the page cache; fd, where that has no O_DIRECT
+	int stream_fd; // the same file through the page cache, where that is always in step; else fd
 	bool device; // a block device
 	bool fast_zero; // device: zeroes without being sent them
 	uint64_t size;
@@ -17,5 +17,7 @@ struct opened_file {
 
 // 0 or -errno with the reason.
 int file_open(const char *path, const struct file_disk_options *options, struct opened_file *file, struct error *err);
+
+void file_close(struct opened_file *file);
 
 #endif

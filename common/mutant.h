@@ -63,6 +63,7 @@
 	MUTANT_DO(ADOPTION_NOT_SAVED)                                                                                  \
 	MUTANT_DO(REJECTED_ADOPTION_FORGOTTEN)                                                                         \
 	/* both */                                                                                                     \
+	MUTANT_DO(DEVICE_READ_THROUGH_CACHE)                                                                           \
 	MUTANT_DO(FENCE_IGNORED)                                                                                       \
 	MUTANT_DO(BASE_EPOCH_NOT_BEYOND)                                                                               \
 	MUTANT_DO(BEYOND_OF_SHARED_EPOCHS)                                                                             \

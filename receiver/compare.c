@@ -153,7 +153,7 @@ static void read_extent(struct compare *compare, unsigned index, const struct ex
 	}
 	compare->ios[index].io = (struct disk_io){
 	        .op = DISK_READ,
-	        .flags = DISK_STREAM,
+	        .flags = disk_stream(disk),
 	        .offset = offset,
 	        .length = length,
 	        .data = to,

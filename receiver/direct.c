@@ -106,7 +106,7 @@ int direct_blocks(struct sink *sink, const struct wire_blocks *blocks, struct er
 
 	if (sink->direct.stage != DIRECT_READY || volumes_error(sink->volumes, NULL))
 		return -EAGAIN;
-	error = volumes_put(sink->volumes, blocks, DISK_STREAM);
+	error = volumes_put(sink->volumes, blocks, disk_stream(sink->config.volumes[blocks->volume]));
 	if (error == -EBADMSG)
 		return fail(err, EPROTO, "content of a BLOCKS frame does not unpack");
 	return error;

@@ -37,7 +37,7 @@ static int init_volume(struct redo *redo, unsigned index)
 
 	wrapped->redo = redo;
 	wrapped->raw = config->volumes[index];
-	wrapped->disk = (struct disk){&wrapped_ops, wrapped->raw->size, wrapped->raw->align};
+	wrapped->disk = (struct disk){&wrapped_ops, wrapped->raw->size, wrapped->raw->align, wrapped->raw->streams};
 	wrapped->bytes = volume->bytes;
 	memcpy(wrapped->name, volume->name, sizeof(wrapped->name));
 	wrapped->flush.redo = redo;

@@ -526,6 +526,29 @@ attach() {
 }
 declare -A fuse_of
 
+# A block device of SIZE that takes 10 ms for a write, so that others can read
+# beside it; sets $device: slow_device NAME SIZE
+slow_device() {
+	local fuse
+	truncate -s "$2" "$work/$1.disk"
+	nbdkit --foreground --unix "$work/$1.nbd" --filter=delay file "$work/$1.disk" wdelay=10ms \
+		</dev/null >>"$work/nbdkit.out" 2>&1 &
+	wait_for 30 "nbdkit" test -S "$work/$1.nbd"
+	fuse=$(mktemp -d "$work/fuse.XXXXXX") || exit 1
+	nbdfuse "$fuse/volume" "nbd+unix:///?socket=$work/$1.nbd" </dev/null >>"$work/nbdfuse.out" 2>&1 &
+	on_exit_undo "umount -l $fuse"
+	wait_for 30 "nbdfuse" test -e "$fuse/volume"
+	device=$(losetup --find --show --direct-io=on "$fuse/volume") || fail "losetup"
+	on_exit_undo "loop_detach $device"
+	fuse_of[$device]=$fuse
+}
+
+requires_slow_device() {
+	requires_loop
+	requires_fuse
+	requires nbdkit
+}
+
 mount_at() {
 	mkdir -p "$2"
 	mount "$1" "$2" || fail "mount $1"

@@ -124,6 +124,9 @@ void machine_init(struct node *node)
 		init_disk(node, &node->volumes[v], names[v], (plan->volume_bytes[v] + align - 1) / align * align,
 		          align);
 		node->volume_list[v] = &node->volumes[v];
+		node->volumes[v].disk.streams = !plan->read_beside[index];
+		sim_disk_cached(&node->volumes[v], sim->seed ^ rng_mix(index * MODEL_VOLUMES + v),
+		                plan->read_beside[index]);
 		if ((plan->theme == THEME_GIVING_UP && index == 0) || // so that an epoch comes bit by bit
 		    (plan->theme == THEME_BACKLOG && index == 1)) {
 			node->volumes[v].latency_min = MSEC;

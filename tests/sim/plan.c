@@ -265,3 +265,15 @@ void plan_stores(struct plan *plan, uint64_t seed)
 	rng_seed(&plan->store_rng, seed ^ 0x73746f726573);
 	plan->store_deaths = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 6);
 }
+
+// Drawn apart, too. What others read through a page cache changes nothing for an
+// engine that goes past it.
+void plan_devices(struct plan *plan, uint64_t seed)
+{
+	struct rng rng;
+
+	rng_seed(&rng, seed ^ 0x64657669636573);
+	for (unsigned i = 0; i < 2; i++) {
+		plan->read_beside[i] = rng_chance(&rng, 1, 2) ? (unsigned)rng_range(&rng, 1, 8) : 0;
+	}
+}

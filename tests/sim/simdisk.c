@@ -229,6 +229,16 @@ static void write_part(struct sim_io *pending, unsigned part)
 	put_live(disk->current, entry, entry->live);
 }
 
+static void see(struct sim_io *pending, uint64_t offset, void *data, uint64_t length)
+{
+	struct sim_disk *disk = pending->disk;
+
+	if (pending->io->flags & DISK_STREAM)
+		sim_cache_read(&disk->cache, disk, offset, data, length);
+	else
+		sim_disk_read(disk, offset, data, length);
+}
+
 static void read_part(struct sim_io *pending, unsigned part)
 {
 	const struct disk_io *io = pending->io;
@@ -237,7 +247,7 @@ static void read_part(struct sim_io *pending, unsigned part)
 	uint64_t end = io->offset + io->length;
 
 	if (pending->parts == 1) {
-		sim_disk_read(pending->disk, io->offset, io->data, io->length);
+		see(pending, io->offset, io->data, io->length);
 		return;
 	}
 	for (uint64_t sector = first; sector < first + count; sector++) {
@@ -245,7 +255,7 @@ static void read_part(struct sim_io *pending, unsigned part)
 		uint64_t to = (sector + 1) * SECTOR < end ? (sector + 1) * SECTOR : end;
 
 		if (part_of(pending, sector, first, count) == part)
-			sim_disk_read(pending->disk, from, (uint8_t *)io->data + (from - io->offset), to - from);
+			see(pending, from, (uint8_t *)io->data + (from - io->offset), to - from);
 	}
 }
 
@@ -311,7 +321,10 @@ static void advance(struct event *event)
 		if (!pending->error)
 			read_part(pending, pending->part);
 	} else if (!pending->error || (pending->error == -EIO && rng_chance(disk->rng, 1, 2))) {
+		sim_cache_beside(&disk->cache, disk, pending->io->offset, pending->io->length);
 		write_part(pending, pending->part);
+		if (pending->io->flags & DISK_STREAM)
+			sim_cache_forget(&disk->cache, pending->io->offset, pending->io->length);
 	}
 	tell(pending, "happens");
 	pending->part++;
@@ -389,6 +402,8 @@ static void submit(struct disk *base, struct disk_io *io)
 		latency -= pending->gaps[i];
 	}
 	pending->gaps[pending->parts] = latency;
+	if (writes(io) && !wrong)
+		sim_cache_forget(&disk->cache, io->offset, io->length);
 	tell(pending, "begins");
 	scheduler_add(disk->scheduler, &pending->event, pending->gaps[0]);
 }
@@ -426,6 +441,11 @@ void sim_disk_init(struct sim_disk *disk, struct scheduler *scheduler, struct rn
 	disk->durable = allocate(disk->page_count * sizeof(*disk->durable));
 }
 
+void sim_disk_cached(struct sim_disk *disk, uint64_t seed, unsigned odds)
+{
+	sim_cache_init(&disk->cache, seed, odds, disk->page_count);
+}
+
 void sim_disk_done(struct sim_disk *disk)
 {
 	while (disk->inflight) {
@@ -436,6 +456,7 @@ void sim_disk_done(struct sim_disk *disk)
 		free(pending);
 	}
 	unflushed_clear(disk);
+	sim_cache_done(&disk->cache);
 	for (unsigned i = 0; i < disk->page_count; i++) {
 		page_drop(&disk->current[i]);
 		page_drop(&disk->durable[i]);
@@ -523,6 +544,7 @@ void sim_disk_crash(struct sim_disk *disk, enum sim_loss loss)
 	for (struct unflushed *entry = disk->oldest; entry; entry = entry->next)
 		keep_some(disk->durable, entry, keep, disk->rng);
 	unflushed_clear(disk);
+	sim_cache_clear(&disk->cache);
 	for (unsigned i = 0; i < disk->page_count; i++)
 		page_share(&disk->current[i], disk->durable[i]);
 }
@@ -548,6 +570,7 @@ void sim_disk_clone(struct sim_disk *disk, enum sim_loss loss, struct sim_disk *
 void sim_disk_restore(struct sim_disk *disk, const struct sim_disk *copy)
 {
 	unflushed_clear(disk);
+	sim_cache_clear(&disk->cache);
 	for (unsigned i = 0; i < disk->page_count; i++) {
 		page_share(&disk->current[i], copy->current[i]);
 		page_share(&disk->durable[i], copy->current[i]);

@@ -9,6 +9,7 @@
 
 #include "common/disk.h"
 #include "scheduler.h"
+#include "simcache.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ struct sim_disk {
 	bool has_zero; // knows DISK_ZERO without writing
 	bool has_unmap;
 	bool tells_holes;
+	struct sim_cache cache; // of a block device; see sim_disk_cached()
 
 	// faults, switched on and off
 	unsigned read_errors, write_errors; // one in so many; 0: none
@@ -61,6 +63,10 @@ enum sim_loss {
 
 void sim_disk_init(struct sim_disk *disk, struct scheduler *scheduler, struct rng *rng, uint64_t size, uint32_t align);
 void sim_disk_done(struct sim_disk *disk);
+
+// From now on the disk is a block device whose page cache others read through,
+// beside one in so many parts of writes.
+void sim_disk_cached(struct sim_disk *disk, uint64_t seed, unsigned odds);
 
 // The operations under way will not complete; their owner is gone, and must
 // still be there during this call.

@@ -411,6 +411,7 @@ static void setup(struct simulation *sim)
 		plan_tighten(&sim->plan, sim->seed);
 	plan_pack(&sim->plan, sim->seed);
 	plan_stores(&sim->plan, sim->seed);
+	plan_devices(&sim->plan, sim->seed);
 	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);
