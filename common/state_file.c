@@ -11,14 +11,23 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+// Past the page cache, where that can be, as the daemon of the pair writes it: in
+// the cache may be what it was before (see file_open.c).
+static int open_direct(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC | O_DIRECT, 0600);
+
+	return fd < 0 && errno == EINVAL ? open(path, flags | O_CLOEXEC, 0600) : fd;
+}
+
 int state_file_read(const char *path, struct pair_state *state, struct error *err)
 {
-	uint8_t area[SLOTS_BYTES];
+	_Alignas(4096) uint8_t area[SLOTS_BYTES];
 	const void *payload;
 	size_t length;
 	bool damaged;
 	struct error reason;
-	int fd = open(path, O_RDONLY | O_CLOEXEC), result;
+	int fd = open_direct(path, O_RDONLY), result;
 	ssize_t got;
 
 	if (fd < 0)
@@ -125,7 +134,7 @@ int state_file_write(const char *path, const struct pair_state *state, struct er
 
 	if (!slots)
 		return fail(err, ENOMEM, "write %s: out of memory", path);
-	disk.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	disk.fd = open_direct(path, O_RDWR | O_CREAT);
 	if (disk.fd < 0 || ftruncate(disk.fd, SLOTS_BYTES) < 0) {
 		result = -errno;
 	} else {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -252,6 +255,36 @@ static void test_state_survives_a_changed_byte(void **test)
 	assert_int_equal(pair_erase(&paths, "db", &err), 0);
 }
 
+// What the page cache has of the file may be older than the file.
+static void test_state_is_read_past_the_cache(void **test)
+{
+	struct pair_config config;
+	struct pair_state state;
+	unsigned char pages[4];
+	char path[PATHS_MAX];
+	struct statfs fs;
+	void *map;
+	int fd;
+
+	(void)test;
+	make_pair("db", &config, &state);
+	path_pair_file(&paths, "db", FILE_STATE, path);
+	assert_int_equal(state_file_write(path, &state, &err), 0);
+	fd = open(path, O_RDONLY | O_DIRECT);
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type == TMPFS_MAGIC)
+		skip();
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	assert_int_equal(state_file_read(path, &state, &err), 0);
+	map = mmap(NULL, 16384, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mincore(map, 16384, pages), 0);
+	for (unsigned i = 0; i < 4; i++)
+		assert_false(pages[i] & 1);
+	munmap(map, 16384);
+	close(fd);
+	assert_int_equal(pair_erase(&paths, "db", &err), 0);
+}
+
 static int setup(void **test)
 {
 	(void)test;
@@ -279,6 +312,7 @@ int main(void)
 	        cmocka_unit_test(test_opened_by_its_daemon),
 	        cmocka_unit_test(test_volumes_of_other_pairs),
 	        cmocka_unit_test(test_state_survives_a_changed_byte),
+	        cmocka_unit_test(test_state_is_read_past_the_cache),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown) != 0;
