@@ -201,10 +201,7 @@ void tracker_done(struct request *request, int error)
 	handover_check(source);
 }
 
-static void change_done(struct disk_io *io, int error)
-{
-	tracker_done(container_of(io, struct request, io), error);
-}
+static void change_done(struct disk_io *io, int error);
 
 static void submit_change(struct request *request)
 {
@@ -224,6 +221,20 @@ static void submit_change(struct request *request)
 	        .done = change_done,
 	};
 	request_submit_io(request);
+}
+
+static void change_done(struct disk_io *io, int error)
+{
+	struct request *request = container_of(io, struct request, io);
+
+	// Zeroes were asked for; whether they give space back was left to us.
+	if (error == -EOPNOTSUPP && request->op == REQUEST_ZERO && io->flags & DISK_UNMAP &&
+	    !MUTANT(UNMAP_REFUSAL_TOLD)) {
+		request->source->volumes[request->volume].no_unmap = true;
+		submit_change(request);
+	} else {
+		tracker_done(request, error);
+	}
 }
 
 static void admit_again(struct waiter *waiter)

@@ -40,6 +40,7 @@
 	MUTANT_DO(RECENT_OF_OVERLAPPING)                                                                               \
 	MUTANT_DO(WORD_BEFORE_SUM)                                                                                     \
 	MUTANT_DO(RELEASED_BEFORE_SAVED)                                                                               \
+	MUTANT_DO(UNMAP_REFUSAL_TOLD)                                                                                  \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \

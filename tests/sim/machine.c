@@ -125,6 +125,7 @@ void machine_init(struct node *node)
 		          align);
 		node->volume_list[v] = &node->volumes[v];
 		node->volumes[v].disk.streams = !plan->read_beside[index];
+		node->volumes[v].refuses_unmap = plan->refuses_unmap[index];
 		sim_disk_cached(&node->volumes[v], sim->seed ^ rng_mix(index * MODEL_VOLUMES + v),
 		                plan->read_beside[index]);
 		if ((plan->theme == THEME_GIVING_UP && index == 0) || // so that an epoch comes bit by bit

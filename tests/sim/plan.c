@@ -275,5 +275,6 @@ void plan_devices(struct plan *plan, uint64_t seed)
 	rng_seed(&rng, seed ^ 0x64657669636573);
 	for (unsigned i = 0; i < 2; i++) {
 		plan->read_beside[i] = rng_chance(&rng, 1, 2) ? (unsigned)rng_range(&rng, 1, 8) : 0;
+		plan->refuses_unmap[i] = rng_chance(&rng, 1, 12);
 	}
 }

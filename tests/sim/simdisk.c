@@ -356,6 +356,8 @@ static int refusal(const struct sim_disk *disk, const struct disk_io *io)
 {
 	if (io->op == DISK_ZERO && (io->flags & DISK_FAST) && !disk->has_zero)
 		return -EOPNOTSUPP;
+	if (io->op == DISK_ZERO && (io->flags & DISK_UNMAP) && disk->refuses_unmap)
+		return -EOPNOTSUPP;
 	if (writes(io) && disk->full)
 		return -ENOSPC;
 	return 0;

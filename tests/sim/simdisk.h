@@ -30,6 +30,7 @@ struct sim_disk {
 	bool has_zero; // knows DISK_ZERO without writing
 	bool has_unmap;
 	bool tells_holes;
+	bool refuses_unmap; // ZERO with DISK_UNMAP is -EOPNOTSUPP
 	struct sim_cache cache; // of a block device; see sim_disk_cached()
 
 	// faults, switched on and off

@@ -89,6 +89,7 @@ struct plan {
 	bool store_deaths; // the primary dies between stores into its map
 	struct rng store_rng; // which
 	unsigned read_beside[2]; // of a node's volumes, which are block devices then; as in simcache.h
+	bool refuses_unmap[2]; // a node's volumes
 
 	uint64_t packing; // as in network.h
 	bool plain[2]; // nodes that do not know zstd
@@ -153,7 +154,7 @@ void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
 void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in all ways
 void plan_stores(struct plan *plan, uint64_t seed); // some: processes die between two stores
-void plan_devices(struct plan *plan, uint64_t seed); // some: volumes are block devices
+void plan_devices(struct plan *plan, uint64_t seed); // some: volumes are block devices, or cannot unmap
 
 // probe.c: promotes a copy of a standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);
