@@ -74,7 +74,8 @@ static void fence(struct agent *agent, struct control_call *call, json_t *reques
 
 	const struct pair_successor successor = {
 	        .forked = json_is_true(json_object_get(request, "forked")),
-	        .epoch = (uint64_t)json_integer_value(json_object_get(request, "epoch")),
+	        .epoch = {.epoch = (uint64_t)json_integer_value(json_object_get(request, "epoch")),
+	                  .id = id_of_text(json_string_value(json_object_get(request, "epoch_id")))},
 	        .untouched = json_is_true(json_object_get(request, "untouched")),
 	        .bytes = (uint64_t)json_integer_value(json_object_get(request, "bytes")),
 	        .since = json_integer_value(json_object_get(request, "since")),

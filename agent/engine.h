@@ -73,6 +73,7 @@ enum plan {
 
 struct epoch {
 	uint64_t number; // 0: this entry is free
+	struct id id;
 	enum epoch_kind kind;
 	bool all; // every block belongs to it, not only those of its set
 	bool compare; // content travels only where hashes differ
@@ -241,6 +242,7 @@ struct source {
 	unsigned peer_held; // percent of its last second in which the standby could take nothing
 	enum source_state verdict; // REFUSED, DIVERGED, SPLIT_BRAIN, DEMOTED; else REPLICATING
 	bool split;
+	bool copied; // REFUSED: the standby has an epoch that a copy of this node cut
 	bool adopting; // the next atomic epoch makes the standby follow our generation
 	uint64_t peer_bytes;
 	int64_t peer_since, peer_born;

@@ -128,10 +128,12 @@ static void cut(struct source *source, struct change_set *free_set)
 {
 	enum plan plan = source->plan;
 	bool in_place = plan == PLAN_FULL_SYNC || plan == PLAN_WALK;
+	struct id id = id_random(source->config.random, source->config.user);
 
-	source->map.cut++;
+	map_cut(&source->map, &id);
 	source->capturing = (struct epoch){
 	        .number = source->map.cut,
+	        .id = id,
 	        .kind = in_place ? EPOCH_DIRECT : EPOCH_ATOMIC,
 	        .all = plan == PLAN_FULL_SYNC || (plan == PLAN_COMPARE && source->map.suspect),
 	        .compare = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE || (plan == PLAN_WALK && source->doubtful),
@@ -309,12 +311,12 @@ static void completed(struct source *source, const struct epoch *epoch)
 	if (epoch->kind == EPOCH_DIRECT) {
 		source->plan = PLAN_COMPLETE;
 		if (epoch->set) {
-			source->map.acknowledged = epoch->number;
+			map_acknowledge(&source->map, epoch->number);
 			set_release(&source->map, epoch->set);
 		}
 		return;
 	}
-	source->map.acknowledged = epoch->number;
+	map_acknowledge(&source->map, epoch->number);
 	source->durable = epoch->number;
 	source->recovery_point = epoch->cut_wall;
 	if (epoch->adopts)

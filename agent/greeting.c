@@ -19,6 +19,7 @@ void greeting_send(struct source *source)
 	        .lineage = source->state.lineage,
 	        .born = source->state.born,
 	        .epoch = source->map.cut,
+	        .cuts = source->map.ids,
 	        .mapped = !source->map.suspect,
 	        .untouched = source->untouched,
 	        .local_bytes = source_behind(source),
@@ -39,16 +40,18 @@ void greeting_send(struct source *source)
 static void forget_shared(struct source *source, const struct lineage *successor)
 {
 	const struct ancestor *ancestor = lineage_find(successor, &source->state.lineage.generation);
+	struct epoch_id left;
 
 	if (!ancestor)
 		return;
-	if (!source->map.suspect && ancestor->epoch <= source->map.cut &&
-	    (ancestor->epoch >= source->map.acknowledged || MUTANT(LOST_EPOCHS_BELIEVED))) {
-		source->map.acknowledged = ancestor->epoch;
+	left = (struct epoch_id){ancestor->epoch, ancestor->epoch_id};
+	if (!source->map.suspect && map_covers(&source->map, &left)) {
+		map_acknowledge(&source->map, ancestor->epoch);
 		if (!MUTANT(BEYOND_OF_SHARED_EPOCHS))
 			epoch_settle(source, ancestor->epoch);
 	} else {
-		// It knows epochs that we never cut, or lacks some that it had.
+		// It knows epochs that we never cut, or lacks some that it had, or a copy
+		// of this node cut them.
 		source->taken_back = source->map.suspect = true;
 	}
 	// What is held here is not to be taken for an epoch that the peer knows.
@@ -82,6 +85,7 @@ static void fence(struct source *source, const struct source_successor *successo
 void greeting_refuse(struct source *source, enum source_state verdict, const char *why)
 {
 	source->verdict = verdict;
+	source->copied = false;
 	source_tell(source, SOURCE_REFUSED, 0, why);
 	uplink_lost(source, why);
 }
@@ -144,6 +148,9 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 	uint64_t durable = welcome->hello.epoch;
 
 	source->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
+	if (welcome->consistent && verdict == VERDICT_CONTINUE &&
+	    epoch_ids_match(&source->map.ids, durable, &welcome->hello.epoch_id) != EPOCH_OURS)
+		source->map.suspect = true;
 	// It lost what it had acknowledged: its disk or state was replaced.
 	if (welcome->consistent && source->map.acknowledged &&
 	    (source->adopting ? !MUTANT(REPLACED_TAKEN_BACK) : durable < source->map.acknowledged))
@@ -153,7 +160,7 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 	source->marking = false;
 	if (!welcome->consistent) {
 		if (source->map.acknowledged < received(source, welcome))
-			source->map.acknowledged = received(source, welcome);
+			map_acknowledge(&source->map, received(source, welcome));
 		epoch_settle(source, received(source, welcome));
 		plan_full_sync(source, welcome);
 	} else if (source->map.suspect) {
@@ -167,7 +174,7 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 			durable = source->map.acknowledged;
 		// As good as a DURABLE: what is cleared must not be asked for again.
 		if (source->map.acknowledged < durable)
-			source->map.acknowledged = durable;
+			map_acknowledge(&source->map, durable);
 		epoch_settle(source, durable);
 		source->plan = source->doubtful ? PLAN_COMPARE : PLAN_CHANGES;
 	}
@@ -227,6 +234,7 @@ static struct standing own_standing(const struct source *source)
 	        .lineage = source->state.lineage,
 	        .born = source->state.born,
 	        .epoch = source->map.cut,
+	        .cuts = source->map.ids,
 	        .consistent = true,
 	        .mapped = !source->map.suspect,
 	};
@@ -235,7 +243,7 @@ static struct standing own_standing(const struct source *source)
 // What keeps two nodes apart is told with what each of them holds.
 static void refuse_peer(struct source *source, enum verdict verdict, const struct wire_welcome *welcome)
 {
-	char why[200];
+	char why[240];
 
 	switch (verdict) {
 	case VERDICT_PEER_FENCED:
@@ -262,6 +270,16 @@ static void refuse_peer(struct source *source, enum verdict verdict, const struc
 		        "to overwrite the standby, there: stead resync --discard-local",
 		        (unsigned long long)welcome->hello.epoch, (unsigned long long)source->map.cut);
 		greeting_refuse(source, SOURCE_STATE_REFUSED, why);
+		return;
+	case VERDICT_COPIED:
+		snprintf(
+		        why, sizeof(why),
+		        "a copy of this primary ran: the standby holds an epoch %llu that another one cut; decide which "
+		        "of the two lives, stop the other; to go on from here, on the standby: stead resync "
+		        "--discard-local",
+		        (unsigned long long)welcome->hello.epoch);
+		greeting_refuse(source, SOURCE_STATE_REFUSED, why);
+		source->copied = true;
 		return;
 	default:
 		greeting_refuse(source, SOURCE_STATE_REFUSED, "the peer's generation is unrelated to ours; pair anew");

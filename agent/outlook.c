@@ -122,7 +122,7 @@ enum trouble outlook_trouble(struct source *source)
 	bool at_risk, there;
 
 	if (source->verdict == SOURCE_STATE_REFUSED)
-		return TROUBLE_PEER_REFUSED;
+		return source->copied ? TROUBLE_COPIED : TROUBLE_PEER_REFUSED;
 	if (source->verdict != SOURCE_STATE_REPLICATING)
 		return TROUBLE_NONE;
 	if (source->paused)

@@ -227,7 +227,7 @@ void pair_fence(struct pair *pair, const struct pair_successor *successor, void 
 	}
 	if (!successor->forked)
 		newer.lineage = pair->files.state.lineage;
-	lineage_push(&newer.lineage, &generation, successor->epoch);
+	lineage_push(&newer.lineage, &generation, successor->epoch.epoch, &successor->epoch.id);
 	source_fence(pair->source, &newer, "its peer was promoted and told this node's receiver");
 	fencing = malloc(sizeof(*fencing));
 	if (!fencing) {

@@ -67,8 +67,11 @@ static void loaded(void *user, int error)
 			source->doubtful = true;
 			source->map.acknowledged = facts->acknowledged;
 		}
-		if (source->map.cut < facts->cut)
+		// So it is where one was begun anew, and the process died before this.
+		if (source->map.cut < facts->cut) {
 			source->map.cut = facts->cut;
+			source->map.ids = facts->ids;
+		}
 	}
 	map_save(&source->map);
 	regions_note(source);
@@ -93,6 +96,7 @@ void regions_note(struct source *source)
 	struct intent_facts facts = {
 	        .cut = source->map.cut,
 	        .acknowledged = source->map.acknowledged,
+	        .ids = source->map.ids,
 	        .suspect = source->map.suspect,
 	};
 

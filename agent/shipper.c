@@ -193,6 +193,7 @@ static void begin(struct source *source)
 	struct epoch *epoch = &source->capturing;
 	struct wire_begin frame = {
 	        .epoch = epoch->number,
+	        .id = epoch->id,
 	        .base = source->base,
 	        .kind = epoch->kind,
 	        .completes = epoch->completes,

@@ -427,6 +427,8 @@ void source_status(struct source *source, struct source_status *status)
 	        .fenced = source->fenced,
 	        .handed = source->handed,
 	        .acknowledged = source->map.acknowledged,
+	        .acknowledged_id = epoch_ids_find(&source->map.ids, source->map.acknowledged),
+	        .cut_id = epoch_ids_find(&source->map.ids, source->map.cut),
 	        .split = source->split,
 	        .complete = !source->map.suspect && !source->doubtful,
 	        .oldest = source_oldest(source),

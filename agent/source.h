@@ -137,6 +137,7 @@ struct source_status {
 	bool split; // fenced: both nodes had been written to
 	bool handed; // fenced: this node had asked its peer to take over, and had shipped everything
 	uint64_t acknowledged; // the last epoch that the standby is known to have had
+	struct id acknowledged_id, cut_id; // of that one, and of the one before the open; none: not known
 	bool complete; // the dirty blocks are all that may differ; else it is not known what does
 	int64_t oldest; // wall clock of the first acknowledged write that is not durable on the standby, ns; 0: none
 	uint64_t peer_bytes; // DIVERGED, SPLIT_BRAIN, DEMOTED: what the peer says it holds of its own

@@ -32,7 +32,7 @@ struct turn {
 	bool going; // the pair stops for it
 	bool salvaging, salvaged;
 	int64_t wall; // when it stopped
-	uint64_t cut; // of the generation that it leaves
+	struct epoch_id cut; // the last of the generation that it leaves
 	bool beyond; // it holds more
 	int64_t since; // wall clock of the oldest write of that, ns; 0: none
 	struct turned turned;

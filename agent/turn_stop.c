@@ -45,7 +45,7 @@ static void tell_receiver(struct turn *turn)
 	struct agent *agent = turn->agent;
 
 	log_event(LOG_LEVEL_WARNING, "demoted", "pair=%s epoch=%" PRIu64 " discarded=%" PRIu64 " salvage=%s",
-	          turn->name, turn->cut, turn->turned.discarded,
+	          turn->name, turn->cut.epoch, turn->turned.discarded,
 	          turn->turned.salvage[0] ? turn->turned.salvage : "none");
 	if (control_ask_on(agent->loop, agent->paths.receiver_socket, json_pack("{s:s}", "command", CONTROL_RELOAD),
 	                   ASK_MS, turn, receiver_told) < 0)
@@ -145,9 +145,9 @@ bool turn_busy(struct pair *pair)
 	turn->wall = clock_wall(loop_clock(turn->agent->loop));
 	// Also after a handover: a power failure may have taken what the peer has.
 	turn->beyond = status.bytes_behind || !status.complete;
-	turn->cut = turn->beyond          ? status.open - 1
-	            : status.acknowledged ? status.acknowledged
-	                                  : pair->files.state.promoted_epoch;
+	turn->cut = turn->beyond          ? (struct epoch_id){status.open - 1, status.cut_id}
+	            : status.acknowledged ? (struct epoch_id){status.acknowledged, status.acknowledged_id}
+	                                  : (struct epoch_id){.epoch = pair->files.state.promoted_epoch};
 	turn->turned.discarded = status.bytes_behind;
 	turn->since = status.oldest;
 	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || status.handed || !status.bytes_behind)
@@ -178,14 +178,15 @@ static void stay_fenced(struct pair_state *state, struct turn *turn)
 
 static void become_primary(struct pair_state *state, const struct turn *turn)
 {
+	static const struct id none;
 	struct id alone = id_random(daemon_random, NULL), generation = id_random(daemon_random, NULL);
 
 	// What it wrote alone is no epoch that its peer could hold.
-	lineage_push(&state->lineage, &alone, turn->cut);
-	lineage_push(&state->lineage, &generation, turn->cut + 1);
+	lineage_push(&state->lineage, &alone, turn->cut.epoch, &turn->cut.id);
+	lineage_push(&state->lineage, &generation, turn->cut.epoch + 1, &none);
 	state->fenced = state->split = state->untouched = state->handover = false;
 	state->born = turn->wall;
-	state->promoted_epoch = turn->cut + 1;
+	state->promoted_epoch = turn->cut.epoch + 1;
 	state->promoted_point = state->born;
 }
 
@@ -205,7 +206,7 @@ void turn_files(struct pair *pair)
 		if (turn->kind == TURN_FORCE)
 			become_primary(&state, turn);
 		else
-			state_return(&state, turn->cut, turn->beyond, turn->yields, turn->wall);
+			state_return(&state, &turn->cut, turn->beyond, turn->yields, turn->wall);
 		state.local_bytes = 0;
 		state.local_since = 0;
 		turn->result = pair_files_become(&pair->files, &turn->agent->paths, &state, &turn->reason);

@@ -17,7 +17,7 @@
 
 #include "block.h"
 #include "disk.h"
-#include "lineage.h"
+#include "epoch_ids.h"
 #include "waiter.h"
 
 #include <stdbool.h>
@@ -40,6 +40,7 @@ struct intent_facts {
 	uint64_t cut; // the last epoch that was cut
 	uint64_t acknowledged; // the last that the standby had called durable then
 	bool suspect; // changes were forgotten: all blocks are to be compared
+	struct epoch_ids ids; // of the epochs that the standby may hold
 };
 
 uint64_t intent_bytes(unsigned volume_count, const uint64_t *blocks, uint32_t region_blocks);

@@ -7,7 +7,7 @@
 #include "intent.h"
 
 #define SLOT_BYTES 4096
-#define HEADER_BYTES 128
+#define HEADER_BYTES 512
 #define PAGE_WORDS ((SLOT_BYTES - HEADER_BYTES) / 8)
 #define PAGE_REGIONS (PAGE_WORDS * UINT64_C(64))
 

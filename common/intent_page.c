@@ -2,7 +2,7 @@
 // The pages of the log: what a slot looks like, and how it is written.
 #include "intent_impl.h"
 
-#include "bytes.h"
+#include "fields.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,15 +10,20 @@
 #include <xxhash.h>
 
 #define MAGIC 0x544e5449 // "ITNT"
-#define VERSION 1
+#define VERSION 2
 
 // A slot:  0 magic  4 version  8 checksum of what follows  16 sequence
 //          24 volume  28 page  32 generation  48 facts, in the first page:
-//          48 cut  56 acknowledged  64 suspect  72 zero  128 bits
+//          48 cut  56 acknowledged  64 suspect  72 ids of epochs  512 bits
+#define IDS_OFFSET 72
+
+_Static_assert(IDS_OFFSET + EPOCH_IDS_BYTES <= HEADER_BYTES, "the header holds the ids");
+
 static void put_slot(const struct page *page, uint8_t *slot)
 {
 	const struct bitmap *wanted = &page->intent->wanted[page->volume];
 	uint64_t first = page->index * (uint64_t)PAGE_WORDS, words = bitmap_words(wanted->bits);
+	struct writer ids = writer_begin(slot + IDS_OFFSET);
 
 	memset(slot, 0, SLOT_BYTES);
 	put_u32(slot, MAGIC);
@@ -31,6 +36,7 @@ static void put_slot(const struct page *page, uint8_t *slot)
 		put_u64(slot + 48, page->intent->facts.cut);
 		put_u64(slot + 56, page->intent->facts.acknowledged);
 		put_u64(slot + 64, page->intent->facts.suspect);
+		write_epoch_ids(&ids, &page->intent->facts.ids);
 	}
 	for (unsigned i = 0; i < PAGE_WORDS && first + i < words; i++)
 		put_u64(slot + HEADER_BYTES + i * 8, bitmap_word(wanted, first + i));
@@ -39,7 +45,11 @@ static void put_slot(const struct page *page, uint8_t *slot)
 
 static bool slot_valid(const struct page *page, const uint8_t *slot)
 {
-	return get_u32(slot) == MAGIC && get_u32(slot + 4) == VERSION &&
+	struct reader reader = reader_begin(slot + IDS_OFFSET, EPOCH_IDS_BYTES);
+	struct epoch_ids ids;
+
+	read_epoch_ids(&reader, &ids);
+	return !reader.bad && get_u32(slot) == MAGIC && get_u32(slot + 4) == VERSION &&
 	       get_u64(slot + 8) == XXH3_64bits(slot + 16, SLOT_BYTES - 16) && get_u32(slot + 24) == page->volume &&
 	       get_u32(slot + 28) == page->index && !memcmp(slot + 32, page->intent->config.generation.bytes, 16) &&
 	       get_u64(slot + 16) > 0;
@@ -55,8 +65,10 @@ static void add_slot(struct page *page, const uint8_t *slot)
 	struct intent *intent = page->intent;
 	uint64_t first = page->index * (uint64_t)PAGE_WORDS;
 	uint64_t words = bitmap_words(intent->regions[page->volume]);
+	struct reader ids = reader_begin(slot + IDS_OFFSET, EPOCH_IDS_BYTES);
 
 	if (page == intent->pages) {
+		read_epoch_ids(&ids, &intent->facts.ids);
 		intent->facts.cut = get_u64(slot + 48);
 		intent->facts.acknowledged = get_u64(slot + 56);
 		intent->facts.suspect = get_u64(slot + 64) != 0;

@@ -10,7 +10,7 @@
 #include <xxhash.h>
 
 #define MAP_MAGIC "STEADMAP"
-#define MAP_VERSION 1
+#define MAP_VERSION 2
 #define PAGE 4096
 #define RUN_MAX UINT32_C(0x40000000) // blocks
 #define MERGE_WORDS 16384 // in one call: well under a millisecond
@@ -50,6 +50,7 @@ struct record {
 	struct id sync;
 	uint64_t flags;
 	struct record_set sets[MAP_SETS];
+	struct epoch_ids ids;
 	uint64_t check;
 };
 
@@ -144,6 +145,7 @@ static void read_record(struct map *map, const struct record *record)
 {
 	map->cut = record->cut;
 	map->acknowledged = record->acknowledged;
+	map->ids = record->ids;
 	map->sync = record->sync;
 	map->suspect = record->flags & RECORD_SUSPECT;
 	map->partial = record->flags & RECORD_PARTIAL;
@@ -229,6 +231,7 @@ void map_save(struct map *map)
 	        .number = newest ? newest->number + 1 : 1,
 	        .cut = map->cut,
 	        .acknowledged = map->acknowledged,
+	        .ids = map->ids,
 	        .sync = map->sync,
 	        .flags = (map->suspect ? RECORD_SUSPECT : 0) | (map->partial ? RECORD_PARTIAL : 0),
 	};
@@ -247,6 +250,25 @@ void map_suspect(struct map *map)
 	map->suspect = true;
 	map->sync = (struct id){{0}};
 	map->partial = false;
+}
+
+void map_cut(struct map *map, const struct id *id)
+{
+	map->cut++;
+	epoch_ids_add(&map->ids, map->cut, id);
+}
+
+void map_acknowledge(struct map *map, uint64_t epoch)
+{
+	map->acknowledged = epoch;
+	epoch_ids_keep_from(&map->ids, epoch);
+}
+
+bool map_covers(const struct map *map, const struct epoch_id *left)
+{
+	if (left->epoch > map->cut || (left->epoch < map->acknowledged && !MUTANT(LOST_EPOCHS_BELIEVED)))
+		return false;
+	return epoch_ids_match(&map->ids, left->epoch, &left->id) == EPOCH_OURS || MUTANT(LOST_EPOCHS_BELIEVED);
 }
 
 void map_close(void *memory)

@@ -8,7 +8,7 @@
 
 #include "bitmap.h"
 #include "block.h"
-#include "lineage.h"
+#include "epoch_ids.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,6 +41,7 @@ struct map {
 	uint64_t cut; // the last epoch that was cut
 	uint64_t
 	        acknowledged; // the last epoch that the standby called durable: an atomic one, or a part of a partial one
+	struct epoch_ids ids; // of the epochs that the standby may hold
 	struct id sync; // the sync in place under way, or none
 	bool partial; // of that sync nothing is missing but what the sets name
 	bool suspect; // changes were forgotten: all blocks are to be compared
@@ -74,6 +75,16 @@ void map_save(struct map *map);
 
 // From now on changes may be missing in it, also those of a sync under way.
 void map_suspect(struct map *map);
+
+// An epoch is cut, whose id is drawn by the caller. map_save() follows.
+void map_cut(struct map *map, const struct id *id);
+
+// The standby holds the epoch. map_save() follows.
+void map_acknowledge(struct map *map, uint64_t epoch);
+
+// Whether the map tells what was changed after the epoch at which a successor
+// left this generation: it was cut here, and nothing after it was cleared.
+bool map_covers(const struct map *map, const struct epoch_id *left);
 
 // Marks the map as complete: nothing changes it any more.
 void map_close(void *memory);

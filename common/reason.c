@@ -26,6 +26,7 @@ static const struct {
          "a volume cannot be used here: its device was not to be had, or somebody ended it; see the log"},
         {"standby-error", "the standby could not store an epoch; its log says why"},
         {"peer-rolled-back", "the standby holds an epoch that its primary never cut"},
+        {"copy-of-primary", "two copies of the primary have run: decide which one lives"},
         {"promoted-over", "the peer was promoted"},
         {"daemon-down", "the daemon that has the pair does not run"},
         {"not-loaded", "configured, but no daemon runs it; see its log"},

@@ -6,13 +6,14 @@
 
 #include <errno.h>
 
-#define STATE_VERSION 2
+#define STATE_VERSION 3
 
-void state_return(struct pair_state *state, uint64_t epoch, bool beyond, bool discard, int64_t now)
+void state_return(struct pair_state *state, const struct epoch_id *epoch, bool beyond, bool discard, int64_t now)
 {
 	state->role = ROLE_STANDBY;
 	state->returned = beyond;
-	state->base_epoch = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? epoch + 1 : epoch;
+	state->base_epoch = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? epoch->epoch + 1 : epoch->epoch;
+	state->base_id = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? (struct id){{0}} : epoch->id;
 	state->yields = discard;
 	state->consistent = true;
 	state->split = state->untouched = state->handover = false;
@@ -52,6 +53,7 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u64(&writer, state->local_bytes);
 	write_u64(&writer, (uint64_t)state->local_since);
 	write_u64(&writer, state->base_epoch);
+	write_id(&writer, &state->base_id);
 	write_lineage(&writer, &state->lineage);
 	write_u32(&writer, state->volume_count);
 	write_u32(&writer, 0);
@@ -142,6 +144,7 @@ int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state,
 	state->local_bytes = read_u63(&reader);
 	state->local_since = (int64_t)read_u63(&reader);
 	state->base_epoch = read_u63(&reader);
+	state->base_id = read_id(&reader);
 	if (reader.bad)
 		return fail(err, EINVAL,
 		            "pair state: pair id, sync cursor, promotion or base is cut short or out of range");

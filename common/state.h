@@ -44,6 +44,7 @@ struct pair_state {
 	// its generation: the last that its peer had, or one more than any it cut.
 	bool returned;
 	uint64_t base_epoch; // 0: the journal did not begin so
+	struct id base_id; // of an epoch that its peer had; none: not known, or not an epoch
 	bool yields; // standby: what it holds may be overwritten by any primary of the pair
 
 	// Standby: false from the first direct write of a sync in place until the
@@ -66,7 +67,7 @@ struct pair_state {
 // standby that stands at an epoch that its peer had, or, beyond, holds more than
 // its last cut. discard: whatever it holds may be overwritten. Its change map is
 // closed and its journal empty before this is made durable.
-void state_return(struct pair_state *state, uint64_t epoch, bool beyond, bool discard, int64_t now);
+void state_return(struct pair_state *state, const struct epoch_id *epoch, bool beyond, bool discard, int64_t now);
 
 // Returns the number of bytes written to buffer (at most STATE_ENCODED_MAX).
 size_t state_encode(const struct pair_state *state, uint8_t *buffer);

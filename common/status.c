@@ -76,6 +76,20 @@ void id_text(const struct id *id, char text[ID_TEXT_MAX])
 		snprintf(text + (size_t)i * 2, 3, "%02x", id->bytes[i]);
 }
 
+struct id id_of_text(const char *text)
+{
+	struct id id;
+
+	if (!text || strlen(text) != 2 * sizeof(id.bytes) || strspn(text, "0123456789abcdef") != 2 * sizeof(id.bytes))
+		return (struct id){{0}};
+	for (unsigned i = 0; i < sizeof(id.bytes); i++) {
+		char pair[] = {text[2 * i], text[2 * i + 1], '\0'};
+
+		id.bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	return id;
+}
+
 // json_t of what is known, null of what is not. New references.
 static json_t *number(int64_t value)
 {

@@ -112,5 +112,6 @@ void wall_text(int64_t wall, char text[WALL_TEXT_MAX]);
 
 // 32 hexadecimal digits.
 void id_text(const struct id *id, char text[ID_TEXT_MAX]);
+struct id id_of_text(const char *text); // none where it is not one, or NULL
 
 #endif

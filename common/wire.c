@@ -53,6 +53,7 @@ const char *trouble_name(enum trouble trouble)
 	        [TROUBLE_STANDBY_DISK_ERROR] = "standby-disk-error",
 	        [TROUBLE_LINK_DOWN] = "link-down",
 	        [TROUBLE_PEER_REFUSED] = "peer-refused",
+	        [TROUBLE_COPIED] = "copy-of-primary",
 	};
 
 	return names[trouble];
@@ -160,6 +161,7 @@ size_t wire_put_begin(uint8_t *body, const struct wire_begin *begin)
 	write_zeroes(&writer, 4);
 	write_id(&writer, &begin->sync);
 	write_u64(&writer, (uint64_t)begin->cut_wall);
+	write_id(&writer, &begin->id);
 	return writer_length(&writer);
 }
 
@@ -184,6 +186,7 @@ int wire_get_begin(const struct frame *frame, struct wire_begin *begin)
 	else
 		reader_demand(&reader, !begin->partial);
 	begin->cut_wall = (int64_t)read_u63(&reader);
+	begin->id = read_some_id(&reader);
 	return verdict(&reader);
 }
 

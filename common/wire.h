@@ -90,6 +90,8 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 	enum role role;
 	struct lineage lineage;
 	uint64_t epoch; // as in struct standing
+	struct id epoch_id;
+	struct epoch_ids cuts;
 	int64_t born; // so are these
 	bool returned;
 	bool mapped;
@@ -154,6 +156,7 @@ enum epoch_kind {
 
 struct wire_begin {
 	uint64_t epoch;
+	struct id id; // drawn by the cut
 	uint64_t base; // the epoch before it on this connection, or the last durable
 	enum epoch_kind kind;
 	bool completes; // the standby is consistent once this one is durable
@@ -223,8 +226,8 @@ struct wire_decline { // of TAKEOVER, SWITCHOVER: nothing was changed
 };
 
 // Why a pair that replicates is not in step; the standby's own heartbeats name
-// what its disks do. The last two are known to the primary alone and do not
-// travel.
+// what its disks do. What comes after TROUBLE_WIRE_MAX is known to the primary
+// alone and does not travel.
 enum trouble {
 	TROUBLE_NONE = 0,
 	TROUBLE_PAUSED = 1,
@@ -239,6 +242,7 @@ enum trouble {
 	TROUBLE_STANDBY_DISK_ERROR = 10,
 	TROUBLE_LINK_DOWN,
 	TROUBLE_PEER_REFUSED,
+	TROUBLE_COPIED,
 };
 #define TROUBLE_WIRE_MAX TROUBLE_STANDBY_DISK_ERROR
 

@@ -85,7 +85,9 @@ static void write_hello(struct writer *writer, const struct wire_hello *hello, b
 	write_u8(writer, hello->untouched);
 	write_u8(writer, hello->split);
 	write_zeroes(writer, 3);
+	write_id(writer, &hello->epoch_id);
 	write_lineage(writer, &hello->lineage);
+	write_epoch_ids(writer, &hello->cuts);
 	write_volumes(writer, hello->volumes, hello->volume_count, welcome);
 }
 
@@ -116,7 +118,9 @@ static int read_hello(struct reader *reader, struct wire_hello *hello, bool welc
 	hello->untouched = read_bool(reader);
 	hello->split = read_bool(reader);
 	read_zeroes(reader, 3);
+	hello->epoch_id = read_id(reader);
 	read_lineage(reader, &hello->lineage);
+	read_epoch_ids(reader, &hello->cuts);
 	read_volumes(reader, hello->volumes, hello->volume_count, welcome);
 	return reader->bad ? -EBADMSG : 0;
 }

@@ -15,6 +15,8 @@ struct standing wire_standing(const struct wire_hello *hello, bool consistent)
 	        .lineage = hello->lineage,
 	        .born = hello->born,
 	        .epoch = hello->epoch,
+	        .epoch_id = hello->epoch_id,
+	        .cuts = hello->cuts,
 	        .consistent = consistent,
 	        .returned = hello->returned,
 	        .mapped = hello->mapped,

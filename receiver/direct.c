@@ -183,7 +183,8 @@ static void end_saved(struct sink *sink, int error)
 	if (MUTANT(CONSISTENT_TOO_EARLY))
 		sink->consistent = true;
 	direct->stage = DIRECT_NUMBERING;
-	journal_skip_to(sink->journal, direct->begin.epoch, direct->begin.cut_wall);
+	journal_skip_to(sink->journal, &(struct epoch_id){direct->begin.epoch, direct->begin.id},
+	                direct->begin.cut_wall);
 }
 
 static void end_flushed(void *user, int error, const struct error *err)

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/pairs.h"
 #include "common/state_file.h"
+#include "common/status.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -91,6 +92,7 @@ void fence_pair(struct receiver *receiver, const char *name, const struct pair_s
                 const struct wire_hello *hello)
 {
 	const struct ancestor *left = lineage_find(&hello->lineage, &state->lineage.generation);
+	char epoch_id[ID_TEXT_MAX] = "";
 	struct fence *fence, *other;
 
 	TAILQ_FOREACH(other, &receiver->fences, entry)
@@ -103,11 +105,13 @@ void fence_pair(struct receiver *receiver, const char *name, const struct pair_s
 	fence->known = state->fenced;
 	snprintf(fence->name, sizeof(fence->name), "%s", name);
 	TAILQ_INSERT_TAIL(&receiver->fences, fence, entry);
+	if (left)
+		id_text(&left->epoch_id, epoch_id);
 	if (control_ask_on(receiver->loop, receiver->paths.agent_socket,
-	                   json_pack("{s:s,s:s,s:b,s:I,s:b,s:I,s:I,s:I}", "command", CONTROL_PAIR_FENCE, "pair", name,
-	                             "forked", !left, "epoch", (json_int_t)(left ? left->epoch : 0), "untouched",
-	                             hello->untouched, "bytes", (json_int_t)hello->local_bytes, "since",
-	                             (json_int_t)hello->local_since, "born", (json_int_t)hello->born),
+	                   json_pack("{s:s,s:s,s:b,s:I,s:s,s:b,s:I,s:I,s:I}", "command", CONTROL_PAIR_FENCE, "pair",
+	                             name, "forked", !left, "epoch", (json_int_t)(left ? left->epoch : 0), "epoch_id",
+	                             epoch_id, "untouched", hello->untouched, "bytes", (json_int_t)hello->local_bytes,
+	                             "since", (json_int_t)hello->local_since, "born", (json_int_t)hello->born),
 	                   AGENT_MS, fence, answered) < 0) {
 		fence->result = fail(&fence->reason, ENOMEM, "out of memory");
 		finish(fence);

@@ -197,6 +197,7 @@ static int take_end(struct sink *sink, const struct frame *frame, struct error *
 	} else {
 		commit = (struct commit){
 		        .epoch = session->begin.epoch,
+		        .id = session->begin.id,
 		        .base = session->begin.base,
 		        .cut_wall = session->begin.cut_wall,
 		        .completes = session->begin.completes,

@@ -279,6 +279,7 @@ void journal_applied(struct journal *journal)
 		journal->last_epoch = &journal->epochs;
 	journal->tail = epoch->end;
 	journal->applied = epoch->commit.epoch;
+	journal->applied_id = epoch->commit.id;
 	if (epoch->commit.adopts)
 		journal->generation = epoch->commit.lineage.generation;
 	epoch_free(journal, epoch);
@@ -304,6 +305,11 @@ void journal_stop(struct journal *journal)
 uint64_t journal_durable(const struct journal *journal)
 {
 	return journal->durable;
+}
+
+struct id journal_durable_id(const struct journal *journal)
+{
+	return journal->durable_id;
 }
 
 uint64_t journal_newest(const struct journal *journal)

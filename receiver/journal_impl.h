@@ -83,7 +83,9 @@ struct journal {
 	bool flushing;
 
 	uint64_t applied;
+	struct id applied_id;
 	uint64_t durable;
+	struct id durable_id;
 	int64_t durable_wall;
 	uint64_t durable_sequence, durable_position;
 

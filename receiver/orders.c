@@ -183,7 +183,8 @@ static int check_yield(const struct standby *standby, const struct sink_status *
 	if (standby->phase != STANDBY_RUNNING || standby->promoting)
 		return fail(err, EAGAIN, "resync pair %s: %s", standby->name,
 		            standby->phase == STANDBY_REFUSED ? standby->reason.text : "it is starting; try again");
-	if (!status->met || (status->verdict != VERDICT_DIVERGED && status->verdict != VERDICT_ROLLED_BACK))
+	if (!status->met || (status->verdict != VERDICT_DIVERGED && status->verdict != VERDICT_ROLLED_BACK &&
+	                     status->verdict != VERDICT_COPIED))
 		return fail(
 		        err, EPERM,
 		        "resync pair %s: this node is the standby and follows its primary%s; there is nothing to decide",

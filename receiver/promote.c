@@ -139,7 +139,7 @@ static bool ready(struct sink *sink)
 
 void promote_advance(struct sink *sink)
 {
-	struct id generation, alone;
+	struct id generation, alone, left = {{0}}, epoch_id = journal_durable_id(sink->journal);
 	struct error err;
 
 	if (!sink->promoting || sink->state.role == ROLE_PRIMARY)
@@ -166,13 +166,16 @@ void promote_advance(struct sink *sink)
 	sink->next.untouched = true;
 	sink->next.fenced = sink->next.split = sink->next.returned = sink->next.yields = false;
 	sink->next.base_epoch = 0;
+	sink->next.base_id = (struct id){{0}};
 	sink->next.redo = journal_next(sink->journal) && !MUTANT(PROMOTED_BEFORE_APPLIED);
 	// What it wrote alone is no epoch that its peer could hold.
 	if (roles_beyond(sink)) {
 		alone = id_random(sink->config.random, sink->config.user);
-		lineage_push(&sink->next.lineage, &alone, journal_durable(sink->journal) - 1);
+		if (sink->beyond)
+			left = beyond_cut(sink->beyond).id;
+		lineage_push(&sink->next.lineage, &alone, journal_durable(sink->journal) - 1, &left);
 	}
-	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal));
+	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal), &epoch_id);
 	sink->next.promoted_epoch = journal_durable(sink->journal);
 	sink->next.promoted_point = sink->recovery_point;
 	sink_save(sink, promoted);

@@ -11,7 +11,7 @@
 
 #define SUPERBLOCK_MAGIC "STEADJNL"
 #define RECORD_MAGIC "STEADREC"
-#define JOURNAL_VERSION 1
+#define JOURNAL_VERSION 2
 #define CHECKED_FROM 16 // magic and checksum come first
 
 void superblock_put(uint8_t *slot, const struct superblock *superblock)
@@ -35,6 +35,7 @@ void superblock_put(uint8_t *slot, const struct superblock *superblock)
 	write_u64(&writer, (uint64_t)superblock->durable_wall);
 	write_u64(&writer, superblock->durable_sequence);
 	write_u64(&writer, superblock->durable_position);
+	write_id(&writer, &superblock->applied_id);
 	put_u64(slot + 8, XXH3_64bits(slot + CHECKED_FROM, SUPERBLOCK_BYTES - CHECKED_FROM));
 }
 
@@ -59,6 +60,7 @@ int superblock_get(const uint8_t *slot, struct superblock *superblock)
 	superblock->durable_wall = (int64_t)read_u64(&reader);
 	superblock->durable_sequence = read_u63(&reader);
 	superblock->durable_position = read_u63(&reader);
+	superblock->applied_id = read_id(&reader);
 	read_zeroes(&reader, reader.left);
 	reader_demand(&reader, superblock->sequence > 0);
 	reader_demand(&reader, superblock->ring_bytes > 0 && superblock->ring_bytes % RECORD_ALIGN == 0);
@@ -143,6 +145,7 @@ void commit_put(uint8_t *payload, const struct commit *commit)
 	write_u64(&writer, commit->records);
 	write_u64(&writer, commit->frames);
 	write_u64(&writer, commit->digest);
+	write_id(&writer, &commit->id);
 	write_u64(&writer, commit->adopts);
 	if (commit->adopts) {
 		write_u64(&writer, (uint64_t)commit->born);
@@ -166,6 +169,7 @@ int commit_get(const uint8_t *payload, size_t length, struct commit *commit)
 	commit->records = read_u63(&reader);
 	commit->frames = read_u63(&reader);
 	commit->digest = read_u64(&reader);
+	commit->id = read_id(&reader);
 	adopts = read_u64(&reader);
 	reader_demand(&reader, length == COMMIT_BYTES && completes <= 1 && adopts <= 1);
 	commit->completes = completes == 1;

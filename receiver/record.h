@@ -16,7 +16,7 @@
 #define RECORD_ALIGN 4096
 #define RECORD_HEADER_BYTES 512
 #define RECORD_BEFORE 216 // records that a header knows the lengths of
-#define COMMIT_BYTES 1024 // payload of a COMMIT record
+#define COMMIT_BYTES 2048 // payload of a COMMIT record
 
 // Positions are counted in bytes from the making of the journal and never go
 // back but for an epoch that is dropped; the place in the ring is position
@@ -33,6 +33,7 @@ struct superblock {
 	uint64_t tail_chain;
 
 	uint64_t applied; // the epoch before the tail
+	struct id applied_id; // of it; none: not known
 	uint64_t durable;
 	int64_t durable_wall; // cut of that epoch, ns; 0: none
 	uint64_t durable_sequence; // of the record after its COMMIT: so far the chain must reach
@@ -64,6 +65,7 @@ struct record_header {
 
 struct commit {
 	uint64_t epoch;
+	struct id id; // as in the BEGIN frame
 	uint64_t base;
 	int64_t cut_wall; // ns
 	bool completes; // the full sync named in sync

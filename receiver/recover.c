@@ -18,7 +18,7 @@
 struct recovery {
 	struct journal *journal;
 	bool fresh;
-	uint64_t base; // of a new journal
+	struct epoch_id base; // of a new journal
 	bool promoted; // to be redone, up to this epoch
 	uint64_t epoch;
 	struct superblock superblock;
@@ -87,8 +87,8 @@ static void make_new(struct recovery *recovery)
 	ring_resize(journal, (journal->disk->size - RING_OFFSET) & ~(uint64_t)(RECORD_ALIGN - 1));
 	journal->tail = (struct place){.sequence = 1};
 	journal->head = journal->tail;
-	journal->applied = recovery->base;
-	journal->durable = recovery->base;
+	journal->applied = journal->durable = recovery->base.epoch;
+	journal->applied_id = journal->durable_id = recovery->base.id;
 	journal->durable_wall = 0;
 	journal->durable_sequence = 1;
 	journal->durable_position = 0;
@@ -199,6 +199,7 @@ static void start_scan(struct recovery *recovery)
 	journal->tail = (struct place){
 	        .position = superblock->tail, .sequence = superblock->tail_sequence, .chain = superblock->tail_chain};
 	journal->applied = superblock->applied;
+	journal->applied_id = superblock->applied_id;
 	journal->durable_wall = superblock->durable_wall;
 	recovery->scan = (struct scan){
 	        .journal = journal,
@@ -322,9 +323,10 @@ static int begin(struct journal *journal, const struct recovery *what, struct er
 	return 0;
 }
 
-int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err)
+int journal_open(struct journal *journal, const struct id *generation, bool fresh, const struct epoch_id *base,
+                 struct error *err)
 {
-	const struct recovery what = {.fresh = fresh, .base = base};
+	const struct recovery what = {.fresh = fresh, .base = *base};
 
 	journal->generation = *generation;
 	return begin(journal, &what, err);

@@ -72,7 +72,7 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 			status->state = sink->state.partial ? "resync" : "full-sync";
 		else if (sink->met && sink->verdict == VERDICT_DIVERGED)
 			status->state = "diverged";
-		else if (sink->met && sink->verdict == VERDICT_ROLLED_BACK)
+		else if (sink->met && (sink->verdict == VERDICT_ROLLED_BACK || sink->verdict == VERDICT_COPIED))
 			status->state = "refused";
 		else if (sink->returned)
 			status->state = "resync";
@@ -81,7 +81,7 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 		else
 			status->state = "waiting";
 		if (!strcmp(status->state, "refused"))
-			status->reason = "peer-rolled-back";
+			status->reason = sink->verdict == VERDICT_COPIED ? "copy-of-primary" : "peer-rolled-back";
 		else if (sink->disk) // also while it is alone: that is what a promotion would meet
 			status->reason = trouble_name(sink->disk);
 		else if (!sink->connected)

@@ -10,32 +10,34 @@
 #include <stdio.h>
 #include <string.h>
 
-uint64_t roles_left_at(const struct sink *sink)
+struct epoch_id roles_left_at(const struct sink *sink)
 {
 	const struct ancestor *left = lineage_find(&sink->session.hello.lineage, &sink->lineage.generation);
 
-	return left ? left->epoch : 0;
+	return left ? (struct epoch_id){left->epoch, left->epoch_id} : (struct epoch_id){0};
 }
 
 struct standing roles_standing(const struct sink *sink)
 {
 	bool standby = sink->state.role == ROLE_STANDBY;
+	struct epoch_id left = roles_left_at(sink);
 
 	return (struct standing){
 	        .role = sink->state.role,
 	        .lineage = sink->lineage,
 	        .born = sink->born,
 	        .epoch = standby ? journal_durable(sink->journal) : sink->state.promoted_epoch,
+	        .epoch_id = standby ? journal_durable_id(sink->journal) : (struct id){{0}},
 	        .consistent = sink->consistent,
 	        .returned = sink->returned,
-	        .mapped = sink->beyond && beyond_covers(sink->beyond, roles_left_at(sink)),
+	        .mapped = sink->beyond && beyond_covers(sink->beyond, &left),
 	        .yields = sink->yields,
 	};
 }
 
 bool roles_beyond(const struct sink *sink)
 {
-	return sink->returned && (!sink->beyond || journal_durable(sink->journal) > beyond_cut(sink->beyond));
+	return sink->returned && (!sink->beyond || journal_durable(sink->journal) > beyond_cut(sink->beyond).epoch);
 }
 
 static void follow(struct sink *sink, const struct lineage *lineage, int64_t born)
@@ -88,8 +90,10 @@ void roles_next(struct sink *sink)
 	sink->next.returned = sink->returned;
 	sink->next.fenced = sink->fenced;
 	sink->next.yields = sink->yields;
-	if (!sink->returned)
-		sink->next.base_epoch = 0;
+	if (sink->returned)
+		return;
+	sink->next.base_epoch = 0;
+	sink->next.base_id = (struct id){{0}};
 }
 
 // Switchover.

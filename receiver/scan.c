@@ -130,6 +130,7 @@ static bool take_record(struct scan *scan, const struct record_header *header, c
 		scan->partial = NULL;
 		scan->last = commit.epoch;
 		journal->durable = commit.epoch;
+		journal->durable_id = commit.id;
 		journal->durable_wall = commit.cut_wall;
 	}
 	scan->at = *next;
@@ -260,6 +261,7 @@ int scan_start(struct scan *scan)
 		return -ENOMEM;
 	journal->head = scan->at = journal->tail;
 	scan->last = journal->durable = journal->applied;
+	journal->durable_id = journal->applied_id;
 	if (scan->vouched > 0)
 		scan->ahead = ahead_new(journal, ahead_ready, scan);
 	if (!scan->ahead || !ahead_start(scan->ahead, journal->tail.position, scan->durable_position))

@@ -112,6 +112,7 @@ static void drop_epoch(struct sink *sink)
 	if (MUTANT(APPLIED_WITHOUT_END) && session->mode == MODE_ATOMIC) {
 		const struct commit commit = {
 		        .epoch = session->begin.epoch,
+		        .id = session->begin.id,
 		        .base = session->begin.base,
 		        .cut_wall = session->begin.cut_wall,
 		        .completes = session->begin.completes,

@@ -232,6 +232,7 @@ static int check_state(struct sink *sink, const void *payload, size_t length, st
 static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
 {
 	struct sink *sink = user;
+	struct epoch_id base;
 	bool fresh;
 	struct error err;
 
@@ -250,8 +251,8 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 		fresh = sink->state.base_epoch || (!sink->state.consistent && id_is_none(&sink->state.sync));
 		// once promoted, the volumes are not ours and the journal has nothing to say
 		if (sink->state.role == ROLE_STANDBY) {
-			error = journal_open(sink->journal, &sink->state.lineage.generation, fresh,
-			                     sink->state.base_epoch, &err);
+			base = (struct epoch_id){sink->state.base_epoch, sink->state.base_id};
+			error = journal_open(sink->journal, &sink->state.lineage.generation, fresh, &base, &err);
 			if (!error)
 				return;
 		}

@@ -185,7 +185,7 @@ void direct_advance(struct sink *sink);
 
 // roles.c
 struct standing roles_standing(const struct sink *sink); // as the peer of the session has to see it
-uint64_t roles_left_at(const struct sink *sink); // epoch at which that peer left our generation; 0: it never was in it
+struct epoch_id roles_left_at(const struct sink *sink); // where that peer left our generation; 0: it never was in it
 bool roles_beyond(const struct sink *sink); // holds what no other node can have
 void roles_opened(struct sink *sink); // the journal was read
 void roles_adopt(struct sink *sink, const struct commit *commit); // durable

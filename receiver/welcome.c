@@ -33,6 +33,7 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	                        .lineage = sink->lineage,
 	                        .born = sink->born,
 	                        .epoch = standing.epoch,
+	                        .epoch_id = standing.epoch_id,
 	                        .returned = standing.returned,
 	                        .mapped = standing.mapped,
 	                        .yields = standing.yields,
@@ -89,7 +90,7 @@ static bool judge(struct sink *sink)
 		session->takes_epochs = mine.role == ROLE_STANDBY;
 	session->tells_beyond = verdict == VERDICT_RESYNC && mine.returned;
 	if (session->tells_beyond)
-		beyond_rewind(sink->beyond, roles_left_at(sink));
+		beyond_rewind(sink->beyond, roles_left_at(sink).epoch);
 	return true;
 }
 

@@ -241,12 +241,12 @@ static void check_base(const struct node *node)
 	const struct generation *generation = node->generation;
 	char why[512];
 
-	if (node->next.base_epoch != node->held_cut)
+	if (node->next.base_epoch != node->held_cut.epoch)
 		return;
-	if (model_find_cut(&generation->model, node->held_cut) &&
-	    !model_check_cut(&generation->model, node->volume_list, node->held_cut, why, sizeof(why)))
+	if (model_find_cut(&generation->model, node->held_cut.epoch) &&
+	    !model_check_cut(&generation->model, node->volume_list, node->held_cut.epoch, why, sizeof(why)))
 		violate(node->sim, "G5: node %u says it holds nothing beyond epoch %" PRIu64 ", but: %s", node->index,
-		        node->held_cut, why);
+		        node->held_cut.epoch, why);
 }
 
 static void begin_return(struct node *node)
@@ -255,7 +255,7 @@ static void begin_return(struct node *node)
 		violate(node->sim, "node %u was drained, and holds blocks beyond", node->index);
 	node->next = node->state;
 	node->gave_way = node->discard;
-	state_return(&node->next, node->held_cut, node->held_beyond, node->discard, clock_wall(&node->clock.clock));
+	state_return(&node->next, &node->held_cut, node->held_beyond, node->discard, clock_wall(&node->clock.clock));
 	node->next.local_bytes = 0;
 	node->next.local_since = 0;
 	check_base(node);
@@ -280,14 +280,15 @@ static void begin_regain(struct node *node)
 {
 	struct pair_state *next = &node->next;
 	uint8_t encoded[STATE_ENCODED_MAX];
+	static const struct id none;
 	struct id alone, generation;
 
 	*next = node->state;
 	draw_id(&node->sim->rng, &alone);
 	draw_id(&node->sim->rng, &generation);
-	lineage_push(&next->lineage, &alone, node->held_cut);
-	lineage_push(&next->lineage, &generation, node->held_cut + 1);
-	next->promoted_epoch = node->held_cut + 1;
+	lineage_push(&next->lineage, &alone, node->held_cut.epoch, &node->held_cut.id);
+	lineage_push(&next->lineage, &generation, node->held_cut.epoch + 1, &none);
+	next->promoted_epoch = node->held_cut.epoch + 1;
 	next->promoted_point = next->born = clock_wall(&node->clock.clock);
 	next->local_bytes = 0;
 	next->local_since = 0;

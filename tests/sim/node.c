@@ -233,9 +233,10 @@ void node_stopped(void *user)
 		// What its peer has was never found out: it cannot say what it holds beyond.
 		node->generation->tainted |= node->then == THEN_RETURN && !status->complete;
 		node->held_beyond = !status->complete || status->bytes_behind;
-		node->held_cut = node->held_beyond      ? status->open - 1
-		                 : status->acknowledged ? status->acknowledged
-		                                        : node->state.promoted_epoch;
+		node->held_cut = node->held_beyond ? (struct epoch_id){status->open - 1, status->cut_id}
+		                 : status->acknowledged
+		                         ? (struct epoch_id){status->acknowledged, status->acknowledged_id}
+		                         : (struct epoch_id){.epoch = node->state.promoted_epoch};
 	}
 	free(status);
 	// The engine is freed from outside its own call.

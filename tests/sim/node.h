@@ -62,7 +62,7 @@ struct node {
 	// exchange.c
 	enum afterwards then;
 	bool discard; // RETURN: the administrator said so
-	uint64_t held_cut; // as the engine left it
+	struct epoch_id held_cut; // as the engine left it
 	bool held_beyond;
 	struct pair_state next; // that is being saved
 	struct disk_io wipe;
@@ -133,6 +133,7 @@ void node_save(struct node *node, void (*saved)(void *user, int error));
 void node_changed(struct node *node);
 
 uint64_t node_random(void *user);
+void draw_id(struct rng *rng, struct id *id);
 
 // exchange.c: the daemon's part in an exchange of roles.
 void exchange_fenced(struct node *node);

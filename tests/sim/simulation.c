@@ -114,6 +114,7 @@ static void frame_sent(void *user, unsigned host, const struct frame *frame)
 	if (frame->type == FRAME_BLOCKS)
 		check_adopting(node, frame);
 	faults_sent(sim, frame->type);
+	clone_frame(sim, host, frame->type);
 	if (frame->type == FRAME_WELCOME)
 		sent_welcome(sim, frame);
 }
@@ -423,6 +424,7 @@ static void setup(struct simulation *sim)
 		node_init(&sim->nodes[i], sim, i);
 	preset(sim);
 	faults_start(sim);
+	clone_init(sim);
 	sim->poll.run = run_poll;
 	scheduler_add(&sim->scheduler, &sim->poll, POLL);
 	node_start_later(&sim->nodes[0], rng_below(&sim->rng, 10 * MSEC));
@@ -473,6 +475,7 @@ static void teardown(struct simulation *sim)
 	for (unsigned i = 0; i < 2; i++)
 		node_done(&sim->nodes[i]);
 	admin_done(sim);
+	clone_done(sim);
 	generations_done(sim);
 	network_done(&sim->network);
 	scheduler_done(&sim->scheduler);

@@ -4,6 +4,7 @@
 #ifndef STEAD_SIM_SIMULATION_H
 #define STEAD_SIM_SIMULATION_H
 
+#include "clone.h"
 #include "generation.h"
 #include "model.h"
 #include "network.h"
@@ -129,6 +130,7 @@ struct simulation {
 	struct event starve;
 	struct rng starve_rng;
 	struct snapshot *snapshot; // of a node, to be taken back to
+	struct clone clone;
 	bool probe_due;
 	bool polled; // it is time to see whether the run is over
 

@@ -13,6 +13,7 @@ void world_hello(struct world *world, struct wire_hello *hello)
 	        .role = ROLE_PRIMARY,
 	        .lineage = world->pair.lineage,
 	        .epoch = world->next_epoch - 1,
+	        .cuts = {.forgotten = world->next_epoch}, // as long as nothing else is said
 	        .volume_count = VOLUMES,
 	};
 	for (unsigned v = 0; v < VOLUMES; v++) {
@@ -36,6 +37,7 @@ static uint64_t begin_epoch(struct world *world, uint64_t base, enum epoch_kind 
 {
 	struct wire_begin begin = {
 	        .epoch = world->next_epoch++,
+	        .id = {{(uint8_t)world->next_epoch, 9}},
 	        .base = base,
 	        .kind = kind,
 	        .completes = completes,

@@ -25,10 +25,10 @@ enum {
 	AT_SYNC_BLOCK = 88,
 	AT_PROMOTED_EPOCH = 96,
 	AT_PROMOTED_POINT = 104,
-	AT_GENERATION = 144,
-	AT_ANCESTORS = 160,
-	AT_VOLUME_COUNT = 168,
-	AT_VOLUMES = 176,
+	AT_GENERATION = 160,
+	AT_ANCESTORS = 176,
+	AT_VOLUME_COUNT = 184,
+	AT_VOLUMES = 192,
 };
 
 static struct pair_state small_state(void)
@@ -61,11 +61,13 @@ static struct pair_state large_state(void)
 	state.sync_volume = 31;
 	state.sync_block = 1;
 	state.promoted_epoch = 42;
+	state.base_epoch = 41;
+	memset(state.base_id.bytes, 7, sizeof(state.base_id.bytes));
 	state.promoted_point = 1700000000000000000;
 	for (unsigned i = 0; i < ANCESTORS_MAX + 2; i++) {
 		struct id id = {{(uint8_t)(i + 1), 9}};
 
-		lineage_push(&state.lineage, &id, i);
+		lineage_push(&state.lineage, &id, i, &id);
 	}
 	state.volume_count = VOLUMES_MAX;
 	for (unsigned i = 0; i < VOLUMES_MAX; i++) {
@@ -109,6 +111,8 @@ static void round_trip(const struct pair_state *before)
 	assert_int_equal(after.sync_volume, before->sync_volume);
 	assert_int_equal(after.sync_block, before->sync_block);
 	assert_int_equal(after.promoted_epoch, before->promoted_epoch);
+	assert_int_equal(after.base_epoch, before->base_epoch);
+	assert_memory_equal(&after.base_id, &before->base_id, sizeof(after.base_id));
 	assert_int_equal(after.promoted_point, before->promoted_point);
 	assert_int_equal(after.lineage.count, before->lineage.count);
 	assert_memory_equal(&after.lineage, &before->lineage, sizeof(after.lineage));
@@ -214,8 +218,8 @@ static void test_generation_twice(void **unused)
 	struct id other = {{8}};
 
 	(void)unused;
-	lineage_push(&state.lineage, &other, 1);
-	lineage_push(&state.lineage, &(struct id){{9}}, 2);
+	lineage_push(&state.lineage, &other, 1, &other);
+	lineage_push(&state.lineage, &(struct id){{9}}, 2, &other);
 	state.lineage.ancestors[1].generation = other;
 	refused(bytes, state_encode(&state, bytes), "lineage");
 	state.lineage.ancestors[1].generation = state.lineage.generation;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "common/fields.h"
 #include "common/wire.h"
 
 #include "common/bytes.h"
@@ -97,13 +98,20 @@ static void fill_hello(union body *value)
 	        .pair = id_of(1),
 	        .role = ROLE_PRIMARY,
 	        .epoch = INT64_MAX,
+	        .epoch_id = id_of(4),
+	        .cuts = {.forgotten = 3},
 	        .sync = id_of(2),
 	        .volume_count = VOLUMES_MAX,
 	};
 	for (uint8_t i = 0; i < ANCESTORS_MAX + 2; i++) {
 		struct id id = id_of(100 + i);
 
-		lineage_push(&hello->lineage, &id, i);
+		lineage_push(&hello->lineage, &id, i, &id);
+	}
+	for (uint8_t i = 0; i < EPOCH_IDS_MAX; i++) {
+		struct id id = id_of(150 + i);
+
+		epoch_ids_add(&hello->cuts, 2 + 2 * i, &id);
 	}
 	fill_volumes(hello->volumes, VOLUMES_MAX, false);
 }
@@ -115,6 +123,7 @@ static void fill_welcome(union body *value)
 	fill_hello(value);
 	welcome->hello.role = ROLE_STANDBY;
 	welcome->hello.lineage.count = 1;
+	welcome->hello.cuts = (struct epoch_ids){0};
 	memset(welcome->hello.lineage.ancestors + 1, 0, (ANCESTORS_MAX - 1) * sizeof(struct ancestor));
 	fill_volumes(welcome->hello.volumes, VOLUMES_MAX, true);
 	welcome->consistent = true;
@@ -157,6 +166,7 @@ static void fill_begin(union body *value)
 {
 	value->begin = (struct wire_begin){
 	        .epoch = 8,
+	        .id = id_of(5),
 	        .base = 7,
 	        .kind = EPOCH_DIRECT,
 	        .partial = true,
@@ -330,8 +340,10 @@ struct defect {
 		FRAME_##type, at, bytes, sizeof(bytes) - 1                                                             \
 	}
 #define NONE "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-#define HELLO_VOLUMES (128 + 24 * ANCESTORS_MAX) // offset, when full
-#define WELCOME_TAIL (128 + 24 + 48 * VOLUMES_MAX)
+#define HELLO_CUTS (144 + 40 * ANCESTORS_MAX) // offset, when full
+#define HELLO_VOLUMES (HELLO_CUTS + EPOCH_IDS_BYTES)
+#define WELCOME_VOLUMES (144 + 40 + 16)
+#define WELCOME_TAIL (WELCOME_VOLUMES + 48 * VOLUMES_MAX)
 #define JOIN_VOLUMES 216
 
 static const struct defect defects[] = {
@@ -355,12 +367,20 @@ static const struct defect defects[] = {
         DEFECT(HELLO, 99, "\2"),
         DEFECT(HELLO, 100, "\2"),
         DEFECT(HELLO, 101, "\1"),
-        DEFECT(HELLO, 104, NONE), // generation
-        DEFECT(HELLO, 120, "\x21"), // ancestors
-        DEFECT(HELLO, 120, "\xff\xff\xff\xff"),
-        DEFECT(HELLO, 124, "\1"),
-        DEFECT(HELLO, 128, NONE), // newest ancestor
-        DEFECT(HELLO, 143 + 8, "\x80"),
+        DEFECT(HELLO, 120, NONE), // generation
+        DEFECT(HELLO, 136, "\x21"), // ancestors
+        DEFECT(HELLO, 136, "\xff\xff\xff\xff"),
+        DEFECT(HELLO, 140, "\1"),
+        DEFECT(HELLO, 144, NONE), // newest ancestor
+        DEFECT(HELLO, 159 + 8, "\x80"),
+        DEFECT(HELLO, HELLO_CUTS + 7, "\x80"),
+        DEFECT(HELLO, HELLO_CUTS + 8, "\x11"), // epochs that it cut
+        DEFECT(HELLO, HELLO_CUTS + 8, "\xff\xff\xff\xff"),
+        DEFECT(HELLO, HELLO_CUTS + 12, "\1"),
+        DEFECT(HELLO, HELLO_CUTS + 16, "\0"), // no number
+        DEFECT(HELLO, HELLO_CUTS + 23, "\x80"),
+        DEFECT(HELLO, HELLO_CUTS + 24, NONE),
+        DEFECT(HELLO, HELLO_CUTS + 16 + 24, "\2"), // as the one before
         DEFECT(HELLO, HELLO_VOLUMES, "\0"),
         DEFECT(HELLO, HELLO_VOLUMES, "-"),
         DEFECT(HELLO, HELLO_VOLUMES + 1, "/"),
@@ -374,7 +394,7 @@ static const struct defect defects[] = {
         DEFECT(HELLO, HELLO_VOLUMES + 40, "\1"), // blank, which only WELCOME knows
         DEFECT(HELLO, HELLO_VOLUMES + 41, "\1"),
         DEFECT(WELCOME, 0, "s"),
-        DEFECT(WELCOME, 128 + 24 + 40, "\2"),
+        DEFECT(WELCOME, WELCOME_VOLUMES + 40, "\2"),
         DEFECT(WELCOME, WELCOME_TAIL, "\2"), // consistent
         DEFECT(WELCOME, WELCOME_TAIL + 1, "\1"),
         DEFECT(WELCOME, WELCOME_TAIL + 4, "\x20"), // past the last volume, not at 0
@@ -419,6 +439,7 @@ static const struct defect defects[] = {
         DEFECT(BEGIN, 20, "\1"),
         DEFECT(BEGIN, 24, NONE), // DIRECT without its sync
         DEFECT(BEGIN, 47, "\x80"),
+        DEFECT(BEGIN, 48, NONE),
         DEFECT(DIFFER, 0, "\0"), // epoch 0
         DEFECT(DIFFER, 7, "\x80"),
         DEFECT(DIFFER, 8, "\0"),

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# An epoch of the primary is on its way when a copy of its machine, made before,
+# is started in its place, ships an epoch with the same number, and is put away
+# again. The original does not take that for the acknowledgement it waits for:
+# both nodes name what has happened, nothing is called in step, and the order to
+# go on from here has everything compared.
+. "$(dirname "$0")/lib.sh"
+requires jq cmp qemu-io openssl
+
+state=$work/a/var/lib/stead/pairs/db
+image=$work/a/data.img
+
+# Into the same inode: for the node it is the disk that it was.
+image_put() {
+	dd if="$1" of="$image" bs=1M conv=notrunc status=none
+}
+
+on_its_way() {
+	status_is a '.epoch.open - .epoch.durable >= 2' true
+}
+
+told_as_copy() {
+	status_is "$1" '.state == "refused" and .reason == "copy-of-primary"' true
+}
+
+node_new b
+proxy_start link "${port[b]}"
+link_port=$proxy_port
+join_options=(--rpo 4s)
+simple_pair 64M data
+write_noise a data 64
+wait_in_step
+
+say "a copy is made"
+daemon_stop a agent
+cp -a "$state" "$work/copy"
+cp --sparse=always "$image" "$work/copy.img"
+
+say "the original has an epoch on its way"
+agent_start a
+wait_in_step
+proxy link rate 100000
+noise 2M >"$work/noise.img"
+change a data "write -s $work/noise.img 8m 2m"
+wait_for 60 "an epoch to be on its way" on_its_way
+proxy link down
+daemon_kill a agent
+mv "$state" "$work/original"
+cp --sparse=always "$image" "$work/original.img"
+
+say "the copy runs"
+mv "$work/copy" "$state"
+image_put "$work/copy.img"
+proxy link rate 0
+proxy link up
+agent_start a
+wait_in_step
+change a data 'write -P 0x55 32m 4k'
+wait_in_step
+daemon_kill a agent
+rm -rf "$state"
+
+say "the original comes back"
+mv "$work/original" "$state"
+image_put "$work/original.img"
+agent_start a
+wait_for 60 "the primary to tell that a copy has run" told_as_copy a
+wait_for 60 "so does the standby" told_as_copy b
+wait_for 60 "the breach" status_is a .rpo_state breached
+on a check db >"$work/out"
+[ $? = 2 ] || fail "check: not critical: $(cat "$work/out")"
+refused 'holds what its primary never had.*--discard-local' b resync db
+order b resync db --discard-local
+wait_in_step
+same_images data
+nodes_stop a b
