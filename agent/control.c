@@ -2,6 +2,7 @@
 #include "agent.h"
 #include "pair.h"
 #include "turn.h"
+#include "volume_accept.h"
 
 #include "common/daemon.h"
 #include "common/pairs.h"
@@ -92,6 +93,14 @@ static void pause_or_resume(struct agent *agent, struct control_call *call, json
 
 	if (pair)
 		pair_pause(pair, pause, call, answer);
+}
+
+static void accept_volume(struct agent *agent, struct control_call *call, json_t *request)
+{
+	struct pair *pair = find(agent, call, request);
+
+	if (pair)
+		volume_accept(pair, call);
 }
 
 // -- changes of role --
@@ -279,6 +288,8 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 	else if (!strcmp(command, CONTROL_DEMOTE) || !strcmp(command, CONTROL_SWITCHOVER) ||
 	         !strcmp(command, CONTROL_RESYNC) || !strcmp(command, CONTROL_FORCE))
 		turn(agent, call, request, command);
+	else if (!strcmp(command, CONTROL_VOLUME_ACCEPT))
+		accept_volume(agent, call, request);
 	else if (!strcmp(command, CONTROL_PAUSE))
 		pause_or_resume(agent, call, request, true);
 	else if (!strcmp(command, CONTROL_RESUME))

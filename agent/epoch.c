@@ -335,6 +335,10 @@ static void completed(struct source *source, const struct epoch *epoch)
 	regions_note(source);
 	if (epoch->completes)
 		source_tell(source, SOURCE_SYNC_DONE, epoch->number, NULL);
+	if ((epoch->compare || epoch->completes) && source->state.doubt == DOUBT_COMPARE) {
+		source->state.doubt = DOUBT_NONE;
+		source_tell(source, SOURCE_COMPARED, epoch->number, NULL);
+	}
 }
 
 void epoch_durable(struct source *source, uint64_t number)

@@ -139,6 +139,23 @@ static void touch(struct pair *pair)
 	pair_save(pair, pair, touch_kept);
 }
 
+static void doubt_kept(void *user, int error)
+{
+	struct pair *pair = user;
+
+	pair->saving--;
+	if (error < 0) // all is compared once more after the next start
+		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
+	if (pair->phase == PAIR_STOPPING)
+		pair_shut(pair);
+}
+
+static void compared(struct pair *pair)
+{
+	pair->files.state.doubt = DOUBT_NONE;
+	pair_save(pair, pair, doubt_kept);
+}
+
 // -- the engine's events --
 
 // The same trouble at every dial is told once.
@@ -166,10 +183,13 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	        [SOURCE_WIDENED] = {"widened", LOG_LEVEL_WARNING, true},
 	        [SOURCE_SYNC_STARTED] = {"sync-started", LOG_LEVEL_INFO, false},
 	        [SOURCE_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
+	        [SOURCE_COMPARED] = {"volumes-compared", LOG_LEVEL_INFO, true},
 	        [SOURCE_MAP_DAMAGED] = {"map-damaged", LOG_LEVEL_WARNING, false},
 	};
 	struct pair *pair = user;
 
+	if (event == SOURCE_REFUSED)
+		snprintf(pair->refusal, sizeof(pair->refusal), "%s", text);
 	if (event == SOURCE_CONNECTED)
 		pair->last_trouble[0] = 0;
 	else if ((event == SOURCE_DISCONNECTED || event == SOURCE_REFUSED) && text && !is_new(pair, text))
@@ -178,9 +198,11 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	if ((unsigned)event < sizeof(lines) / sizeof(lines[0]) && lines[event].name) {
 		const char *name = lines[event].name;
 
-		if (lines[event].with_epoch)
+		if (lines[event].with_epoch && text)
 			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64 " reason=%s", pair->name, epoch,
 			          text);
+		else if (lines[event].with_epoch)
+			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64, pair->name, epoch);
 		else if (text && event == SOURCE_CONNECTED)
 			log_event(lines[event].level, name, "pair=%s peer=%s", pair->name, text);
 		else if (text)
@@ -194,6 +216,8 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		fence(pair);
 	else if (event == SOURCE_TOUCHED)
 		touch(pair);
+	else if (event == SOURCE_COMPARED)
+		compared(pair);
 	else if (event == SOURCE_NOT_TAKEN)
 		turn_not_taken(pair, text);
 	else if (event == SOURCE_SWITCHOVER_WANTED)

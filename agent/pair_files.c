@@ -5,6 +5,7 @@
 #include "common/pairs.h"
 #include "common/slots.h"
 #include "common/state_file.h"
+#include "common/volume_guard.h"
 #include "receiver/redo.h"
 #include "source.h"
 
@@ -168,12 +169,14 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 		return 0;
 	result = pair_open_volumes(loop, paths, &files->config, &files->state, files->volumes, err);
 	if (!result)
+		result = volume_guard_open(paths, &files->config, &files->state, files->volumes, err);
+	if (!result)
 		result = open_map(paths, boot, files, err);
 	if (!result)
 		result = open_others(loop, paths, files, err);
 	files->serve = !result && access(path_pair_file(paths, pair, FILE_SERVE, path), F_OK) == 0;
 	if (result < 0)
-		pair_files_close(files, false);
+		pair_files_close(files, paths, false);
 	return result;
 }
 
@@ -187,8 +190,10 @@ int pair_files_opened(const struct pair_files *files, struct error *err)
 	return fail(err, errno, "sync the change map of pair %s: %s", files->config.name, strerror(errno));
 }
 
-void pair_files_release(struct pair_files *files, bool clean)
+void pair_files_release(struct pair_files *files, const struct paths *paths, bool clean)
 {
+	if (clean)
+		volume_guard_close(paths, &files->config, &files->state, files->volumes);
 	if (files->map) {
 		if (clean && msync(files->map, files->map_bytes, MS_SYNC) == 0) {
 			source_map_close(files->map);
@@ -211,9 +216,9 @@ void pair_files_release(struct pair_files *files, bool clean)
 	files->map_fd = -1;
 }
 
-void pair_files_close(struct pair_files *files, bool clean)
+void pair_files_close(struct pair_files *files, const struct paths *paths, bool clean)
 {
-	pair_files_release(files, clean);
+	pair_files_release(files, paths, clean);
 	if (files->lock >= 0)
 		close(files->lock);
 	files->lock = -1;

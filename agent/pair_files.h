@@ -27,7 +27,7 @@ struct pair_files {
 };
 
 // Blocks. 0 (a fenced pair that has nothing to redo has only its lock open,
-// unless wholly), -EREMOTE when the state says that this node is not the primary, or -errno with the reason; then nothing is
+// unless wholly), -VOLUME_REPLACED or -VOLUME_CHANGED (volume_guard.h), -EREMOTE when the state says that this node is not the primary, or -errno with the reason; then nothing is
 // open, but config and state hold what could be read.
 int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot, bool wholly,
                     struct pair_files *files, struct error *err);
@@ -40,9 +40,10 @@ int pair_files_opened(const struct pair_files *files, struct error *err);
 // full disk is then known before its peer is. Blocks.
 int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err);
 
-// Blocks. clean: the map is complete. What stays is the lock.
-void pair_files_release(struct pair_files *files, bool clean);
-void pair_files_close(struct pair_files *files, bool clean); // the lock too
+// Blocks. clean: the map is complete, and what the volumes hold is noted. What
+// stays is the lock.
+void pair_files_release(struct pair_files *files, const struct paths *paths, bool clean);
+void pair_files_close(struct pair_files *files, const struct paths *paths, bool clean); // the lock too
 
 // Released, and still locked: makes the pair what state says, whatever it was,
 // or leaves it as it is. A standby begins with an empty journal. Blocks.

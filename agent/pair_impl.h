@@ -63,6 +63,7 @@ struct pair {
 	struct rpo_watch watch;
 	struct event_watch events;
 	struct await *awaits;
+	char refusal[REASON_MAX + 41]; // why the peer or this node refused, at the last dial
 	char last_trouble[128]; // said once, not at every dial
 
 	struct turn *turn; // its role is being changed

@@ -6,6 +6,7 @@
 
 #include "common/log.h"
 #include "common/units.h"
+#include "common/volume_guard.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -349,7 +350,11 @@ void pair_status(struct pair *pair, struct pair_status *status)
 			status->reason = "opening";
 		} else if (pair->phase == PAIR_REFUSED) {
 			status->state = "refused";
-			status->reason = pair->reason.text;
+			status->reason = volume_guard_reason(pair->opened);
+			if (status->reason)
+				status->detail = pair->reason.text;
+			else
+				status->reason = pair->reason.text;
 		} else if (pair->phase == PAIR_FENCED) {
 			report_fenced(pair, status);
 		}
@@ -369,6 +374,8 @@ void pair_status(struct pair *pair, struct pair_status *status)
 	report_source(&report, loop_clock(pair->agent->loop), &pair->watch, status);
 	if (missing && pair->serving)
 		status->reason = "not-exported";
+	else if (source.state == SOURCE_STATE_REFUSED)
+		status->detail = pair->refusal;
 	status->there = peers_side(pair, &status->there);
 	pair_redo_report(pair, status);
 }

@@ -36,7 +36,7 @@ static void close_work(struct job *job)
 	if (pair->turn)
 		turn_files(pair);
 	else
-		pair_files_close(&pair->files, pair->clean);
+		pair_files_close(&pair->files, &pair->agent->paths, pair->clean);
 }
 
 static void finish(struct pair *pair)

@@ -73,6 +73,8 @@ static void loaded(void *user, int error)
 			source->map.ids = facts->ids;
 		}
 	}
+	if (source->state.doubt == DOUBT_COMPARE)
+		map_suspect(&source->map);
 	map_save(&source->map);
 	regions_note(source);
 	source->loaded(source);

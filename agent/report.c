@@ -89,7 +89,7 @@ void report_source(const struct source_report *report, struct clock *clock, stru
 	status->open = known(source->open, false);
 	status->durable = known(source->durable, false);
 	status->applied = known(source->applied, false);
-	if (!replaced(source))
+	if (!replaced(source) && source->state != SOURCE_STATE_REFUSED)
 		report_recovery(source, clock_wall(clock), status);
 	if (!replaced(source) && status->promotable != 0) // else all of it would be lost, and that is no time
 		status->lag = known(source->lag, true);

@@ -322,6 +322,17 @@ void source_pause(struct source *source, bool pause)
 	oversize_retry(source);
 }
 
+void source_compare_all(struct source *source)
+{
+	source->state.doubt = DOUBT_COMPARE;
+	map_suspect(&source->map);
+	map_save(&source->map);
+	if (!source->loading)
+		regions_note(source);
+	source->attempts = 0;
+	uplink_lost(source, "all of the volumes is to be compared");
+}
+
 void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 {
 	source->config.rpo = rpo;

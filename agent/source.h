@@ -86,6 +86,7 @@ enum source_event {
 	SOURCE_WIDENED, // epoch given up; text: why
 	SOURCE_SYNC_STARTED,
 	SOURCE_SYNC_DONE,
+	SOURCE_COMPARED, // epoch; all of the volumes was, after a doubt: the caller makes state.doubt DOUBT_NONE
 	SOURCE_MAP_DAMAGED, // text: what was done about it
 };
 
@@ -195,6 +196,11 @@ bool source_hole(struct source *source, unsigned volume, uint64_t offset, uint64
 void source_pause(struct source *source, bool pause);
 void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth);
 void source_set_in_place(struct source *source, bool in_place);
+
+// What the volumes hold is right, and nobody knows where the standby differs: all
+// of it is compared, and the standby stays at its last epoch until that is done.
+// The caller has made state.doubt DOUBT_COMPARE durable.
+void source_compare_all(struct source *source);
 
 // Starts to serve without having heard of the peer.
 void source_serve(struct source *source);

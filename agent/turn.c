@@ -235,7 +235,7 @@ void turn_fenced(struct pair *pair)
 // A pair that was found fenced has only its state open. With a turn all is.
 static void open_wholly(struct pair *pair)
 {
-	pair_files_close(&pair->files, false);
+	pair_files_close(&pair->files, &pair->agent->paths, false);
 	pair_reopen(pair);
 }
 

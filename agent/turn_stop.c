@@ -195,7 +195,7 @@ void turn_files(struct pair *pair)
 	struct turn *turn = pair->turn;
 	struct pair_state state = pair->files.state;
 
-	pair_files_release(&pair->files, pair->clean);
+	pair_files_release(&pair->files, &turn->agent->paths, pair->clean);
 	if (!turn->result && turn->tentative && turn->beyond) {
 		struct error ignored;
 
@@ -211,5 +211,5 @@ void turn_files(struct pair *pair)
 		state.local_since = 0;
 		turn->result = pair_files_become(&pair->files, &turn->agent->paths, &state, &turn->reason);
 	}
-	pair_files_close(&pair->files, false);
+	pair_files_close(&pair->files, &turn->agent->paths, false);
 }

@@ -50,6 +50,7 @@ const char *path_export(const struct paths *paths, const char *pair, const char 
 #define FILE_JOURNAL "journal"
 #define FILE_REDO "redo"
 #define FILE_LOCK "lock"
+#define FILE_VOLUMES "volumes" // what the volumes are, and held when they were left
 #define FILE_SERVE "serve" // promoted, but no agent was there yet to be told: it is to serve at its start
 
 // mkdir -p; what is made gets mode. 0 or -errno with the reason.

@@ -25,6 +25,8 @@ static const struct {
         {"not-exported",
          "a volume cannot be used here: its device was not to be had, or somebody ended it; see the log"},
         {"standby-error", "the standby could not store an epoch; its log says why"},
+        {"volume-replaced", "a volume is not the disk that it was"},
+        {"volume-changed", "a volume was written to, or restored, behind stead's back"},
         {"peer-rolled-back", "the standby holds an epoch that its primary never cut"},
         {"copy-of-primary", "two copies of the primary have run: decide which one lives"},
         {"promoted-over", "the peer was promoted"},

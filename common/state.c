@@ -22,6 +22,7 @@ void state_return(struct pair_state *state, const struct epoch_id *epoch, bool b
 	state->sync_block = 0;
 	state->promoted_point = now;
 	state->paused = false;
+	state->doubt = DOUBT_NONE; // all that may differ is beyond
 }
 
 size_t state_encode(const struct pair_state *state, uint8_t *buffer)
@@ -40,7 +41,7 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u8(&writer, state->returned);
 	write_u8(&writer, state->yields);
 	write_u8(&writer, state->partial);
-	write_zeroes(&writer, 1);
+	write_u8(&writer, (uint8_t)state->doubt);
 	write_id(&writer, &state->pair);
 	write_bytes(&writer, state->peer_key, sizeof(state->peer_key));
 	write_id(&writer, &state->sync);
@@ -66,7 +67,7 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 
 static int read_role(struct reader *reader, struct pair_state *state, struct error *err)
 {
-	uint8_t role = read_u8(reader);
+	uint8_t role = read_u8(reader), doubt;
 
 	state->paused = read_bool(reader);
 	state->consistent = read_bool(reader);
@@ -78,12 +79,15 @@ static int read_role(struct reader *reader, struct pair_state *state, struct err
 	state->returned = read_bool(reader);
 	state->yields = read_bool(reader);
 	state->partial = read_bool(reader);
-	read_zeroes(reader, 1);
+	doubt = read_u8(reader);
 	if (reader->bad)
 		return fail(err, EINVAL, "pair state: a flag is neither 0 nor 1, or cut short");
 	if (role != ROLE_PRIMARY && role != ROLE_STANDBY)
 		return fail(err, EINVAL, "pair state: role is %u, must be 1 (primary) or 2 (standby)", role);
+	if (doubt > DOUBT_REFUSED)
+		return fail(err, EINVAL, "pair state: doubt is %u, must be 0 to %d", doubt, DOUBT_REFUSED);
 	state->role = role;
+	state->doubt = doubt;
 	return 0;
 }
 

@@ -15,6 +15,13 @@
 
 #define STATE_ENCODED_MAX 4096
 
+// Of what the volumes hold, when the two nodes cannot go on from what they know.
+enum doubt {
+	DOUBT_NONE = 0,
+	DOUBT_COMPARE = 1, // primary: they are taken as they are, and all of them is to be compared
+	DOUBT_REFUSED = 2, // they differ where they must not: nothing goes on before somebody decides
+};
+
 struct state_volume {
 	char name[NAME_MAX_LENGTH + 1];
 	uint64_t bytes; // as replicated and exported; the file or device may be larger
@@ -31,6 +38,7 @@ struct pair_state {
 	bool split; // fenced: both nodes had been written to as primaries
 	bool untouched; // primary: promoted, and not written to since: its change map begins empty
 	bool redo; // primary: the journal holds epochs that are not in the volumes yet
+	enum doubt doubt;
 	bool handover; // primary: it told its peer to take over, and serves nothing until it knows the outcome
 
 	// Fenced: what it had acknowledged beyond the point at which the newer

@@ -72,6 +72,7 @@ struct pair_status {
 	enum role role; // 0: not known
 	const char *state; // design's state
 	const char *reason; // design's reason code, NULL: none
+	const char *detail; // the reason as a sentence with names and numbers, NULL: none
 	bool connected;
 	char peer[80]; // empty: not known
 	struct id generation;

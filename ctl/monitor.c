@@ -62,7 +62,8 @@ static void __attribute__((format(printf, 2, 3))) add(struct line *line, const c
 static void tell(struct line *line, json_t *pair)
 {
 	json_t *point = json_object_get(pair, "recovery_point"), *sync = json_object_get(pair, "sync");
-	const char *reason = text_of(pair, "reason"), *meaning = reason_meaning(reason);
+	const char *reason = text_of(pair, "reason"), *detail = text_of(pair, "detail");
+	const char *meaning = *detail ? NULL : reason_meaning(reason);
 	char lag[CELL_MAX], rpo[CELL_MAX], age[CELL_MAX], done[CELL_MAX], total[CELL_MAX];
 
 	add(line, "%s: %s%s%s", text_of(pair, "pair"), text_of(pair, "role"), *text_of(pair, "role") ? " " : "",
@@ -81,6 +82,8 @@ static void tell(struct line *line, json_t *pair)
 		    size_cell(json_object_get(sync, "total_bytes"), total));
 	if (*reason)
 		add(line, ", %s%s%s", reason, meaning ? ": " : "", meaning ? meaning : "");
+	if (*detail)
+		add(line, ": %s", detail);
 }
 
 // U, where the convention has it, for what is not known.

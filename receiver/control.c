@@ -101,6 +101,14 @@ static void switch_over(struct receiver *receiver, struct control_call *call, js
 		order_switchover(receiver, standby, call);
 }
 
+static void accept_volume(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	struct standby *standby = find(receiver, call, request);
+
+	if (standby)
+		order_accept(receiver, standby, call);
+}
+
 static void resync(struct receiver *receiver, struct control_call *call, json_t *request)
 {
 	struct standby *standby = find(receiver, call, request);
@@ -125,6 +133,8 @@ void receiver_control(void *user, struct control_call *call, const char *command
 		promote_pair(receiver, call, request);
 	else if (!strcmp(command, CONTROL_SWITCHOVER))
 		switch_over(receiver, call, request);
+	else if (!strcmp(command, CONTROL_VOLUME_ACCEPT))
+		accept_volume(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RESYNC))
 		resync(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RELOAD))

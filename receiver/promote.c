@@ -167,6 +167,7 @@ void promote_advance(struct sink *sink)
 	sink->next.fenced = sink->next.split = sink->next.returned = sink->next.yields = false;
 	sink->next.base_epoch = 0;
 	sink->next.base_id = (struct id){{0}};
+	sink->next.doubt = DOUBT_NONE;
 	sink->next.redo = journal_next(sink->journal) && !MUTANT(PROMOTED_BEFORE_APPLIED);
 	// What it wrote alone is no epoch that its peer could hold.
 	if (roles_beyond(sink)) {

@@ -73,6 +73,9 @@ void promote(struct receiver *receiver, struct standby *standby, struct control_
 void order_switchover(struct receiver *receiver, struct standby *standby, struct control_call *call);
 void order_resync(struct receiver *receiver, struct standby *standby, struct control_call *call, bool discard);
 
+// volume_accept.c: a volume of this standby is taken as it is.
+void order_accept(struct receiver *receiver, struct standby *standby, struct control_call *call);
+
 // joining.c: takes over a connection whose first frame is a JOIN.
 void joining_start(struct receiver *receiver, struct channel *channel, const struct frame *frame);
 void joinings_abort(struct receiver *receiver);

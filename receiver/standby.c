@@ -108,7 +108,9 @@ static void sink_gone(void *user)
 
 static void close_work(struct job *job)
 {
-	standby_files_close(&((struct standby *)((char *)job - offsetof(struct standby, job)))->files);
+	struct standby *standby = (struct standby *)((char *)job - offsetof(struct standby, job));
+
+	standby_files_close(&standby->files, &standby->receiver->paths, standby->sink_stopped);
 }
 
 static void close_done(struct job *job)

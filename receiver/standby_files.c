@@ -5,6 +5,7 @@
 #include "common/map.h"
 #include "common/pairs.h"
 #include "common/state_file.h"
+#include "common/volume_guard.h"
 #include "sink.h"
 
 #include <errno.h>
@@ -72,16 +73,20 @@ int standby_files_open(struct loop *loop, const struct paths *paths, const char 
 	files->lock = result;
 	result = pair_open_volumes(loop, paths, &files->config, &files->state, files->volumes, err);
 	if (!result)
+		result = volume_guard_open(paths, &files->config, &files->state, files->volumes, err);
+	if (!result)
 		result = open_others(loop, paths, files, err);
 	if (!result && files->state.returned)
 		open_map(paths, files);
 	if (result < 0)
-		standby_files_close(files);
+		standby_files_close(files, paths, false);
 	return result;
 }
 
-void standby_files_close(struct standby_files *files)
+void standby_files_close(struct standby_files *files, const struct paths *paths, bool clean)
 {
+	if (clean)
+		volume_guard_close(paths, &files->config, &files->state, files->volumes);
 	for (unsigned i = 0; i < VOLUMES_MAX; i++)
 		file_disk_close(files->volumes[i]);
 	file_disk_close(files->journal);

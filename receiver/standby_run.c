@@ -6,6 +6,7 @@
 #include "standby_impl.h"
 
 #include "common/log.h"
+#include "common/volume_guard.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,6 +39,8 @@ void standby_attach(struct standby *standby, struct channel *channel, const stru
 {
 	if (standby->phase == STANDBY_RUNNING)
 		sink_attach(standby->sink, channel, hello);
+	else if (standby->phase == STANDBY_REFUSED && volume_guard_reason(standby->opened))
+		refuse_channel(standby->receiver, channel, REFUSAL_VOLUMES, standby->name, standby->reason.text);
 	else
 		refuse_channel(standby->receiver, channel, REFUSAL_BUSY, standby->name,
 		               standby->phase == STANDBY_REFUSED ? standby->reason.text : "the standby is starting");
@@ -107,6 +110,12 @@ void standby_status(struct standby *standby, struct pair_status *status)
 		status->reason = "opening";
 	} else if (standby->phase == STANDBY_REFUSED) {
 		status->state = "refused";
-		status->reason = standby->reason.text;
+		status->reason = volume_guard_reason(standby->opened);
+		if (status->reason) {
+			status->detail = standby->reason.text;
+			status->promotable = 0;
+		} else {
+			status->reason = standby->reason.text;
+		}
 	}
 }

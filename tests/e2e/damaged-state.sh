@@ -28,9 +28,15 @@ cmp -l -n "$beginning" "$work/journal.before" "$journal" | awk '{ print $1 - 1 }
 cp -a --sparse=always "$work/b" "$work/kept/b"
 cp -a --sparse=always "$work/a" "$work/kept/a"
 
+# The images stay the files that they are: others would be refused.
 restore() {
-	rm -rf "${work:?}/$1"
-	cp -a --sparse=always "$work/kept/$1" "$work/$1"
+	local image
+
+	find "${work:?}/$1" -mindepth 1 -maxdepth 1 ! -name '*.img' -exec rm -rf {} +
+	find "$work/kept/$1" -mindepth 1 -maxdepth 1 ! -name '*.img' -exec cp -a --sparse=always {} "$work/$1" \;
+	for image in "$work/kept/$1"/*.img; do
+		cp --sparse=always "$image" "$work/$1/"
+	done
 }
 
 # flip FILE OFFSET

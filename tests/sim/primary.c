@@ -54,7 +54,7 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 {
 	static const char *const names[] = {"connected", "disconnected",      "serving",   "fenced",     "touched",
 	                                    "not-taken", "switchover-wanted", "refused",   "cut",        "durable",
-	                                    "widened",   "sync-started",      "sync-done", "map-damaged"};
+	                                    "widened",   "sync-started",      "sync-done", "compared",   "map-damaged"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 

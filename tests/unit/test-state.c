@@ -16,6 +16,7 @@
 // Offsets of docs/formats.md, for a state without ancestors.
 enum {
 	AT_VERSION = 0,
+	AT_DOUBT = 15,
 	AT_ROLE = 4,
 	AT_PAUSED = 5,
 	AT_CONSISTENT = 6,
@@ -59,6 +60,7 @@ static struct pair_state large_state(void)
 	state.partial = true;
 	memset(state.sync.bytes, 6, sizeof(state.sync.bytes));
 	state.sync_volume = 31;
+	state.doubt = DOUBT_REFUSED;
 	state.sync_block = 1;
 	state.promoted_epoch = 42;
 	state.base_epoch = 41;
@@ -108,6 +110,7 @@ static void round_trip(const struct pair_state *before)
 	assert_int_equal(after.fenced, before->fenced);
 	assert_int_equal(after.consistent, before->consistent);
 	assert_int_equal(after.partial, before->partial);
+	assert_int_equal(after.doubt, before->doubt);
 	assert_int_equal(after.sync_volume, before->sync_volume);
 	assert_int_equal(after.sync_block, before->sync_block);
 	assert_int_equal(after.promoted_epoch, before->promoted_epoch);
@@ -177,6 +180,7 @@ static void test_each_field_is_checked(void **unused)
 	        DEFECT(AT_PAUSED, "\2", "flag"),
 	        DEFECT(AT_CONSISTENT, "\xff", "flag"),
 	        DEFECT(AT_FENCED, "\2", "flag"),
+	        DEFECT(AT_DOUBT, "\3", "doubt is 3"),
 	        DEFECT(AT_PAIR, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "pair id"),
 	        DEFECT(AT_SYNC_VOLUME, "\3", "sync cursor (volume 3, block 0)"),
 	        DEFECT(AT_SYNC_VOLUME, "\2\0\0\0\0\0\0\0\1", "sync cursor (volume 2, block 1)"),

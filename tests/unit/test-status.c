@@ -96,6 +96,7 @@ static void expect_fields(json_t *json)
 	                                  "divergence",
 	                                  "redo",
 	                                  "lag_histogram",
+	                                  "detail",
 	                                  NULL};
 	static const char *const epoch[] = {"open", "durable", "applied", NULL};
 	static const char *const sync[] = {"done_bytes", "total_bytes", NULL};
