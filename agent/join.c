@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/pairs.h"
 #include "common/request.h"
+#include "common/room.h"
 #include "common/token.h"
 
 #include <errno.h>
@@ -119,8 +120,10 @@ static void started(void *user, int error, const struct error *reason)
 	if (error < 0 || !pair)
 		control_refuse(join->call, error < 0 ? reason->text : "the pair was removed meanwhile");
 	else
-		control_reply(join->call, json_pack("{s:s,s:s,s:o}", "pair", join->config.name, "peer",
-		                                    join->config.peer, "volumes", volumes_json(pair)));
+		control_reply(join->call,
+		              json_pack("{s:s,s:s,s:o,s:I,s:I}", "pair", join->config.name, "peer", join->config.peer,
+		                        "volumes", volumes_json(pair), "journal_bytes",
+		                        (json_int_t)join->config.journal, "free_bytes", (json_int_t)join->unused));
 	finish(join);
 }
 
@@ -199,6 +202,10 @@ static void prepare_work(struct job *job)
 	                                  bytes, false, &join->reason);
 	if (!join->result)
 		join->result = check_exports(join);
+	// For when this node is the standby.
+	if (!join->result)
+		join->result = room_journal(&join->agent->paths, join->config.journal, &join->config.journal,
+		                            &join->unused, &join->reason);
 	if (join->result < 0)
 		return;
 	state->pair = id_random(daemon_random, NULL);
@@ -215,6 +222,8 @@ static void prepare_work(struct job *job)
 	join->prepared = join->result != -EEXIST;
 	if (!join->result)
 		join->result = pair_files_reserve(&join->agent->paths, name, state, &join->reason);
+	if (!join->result)
+		join->result = room_reserve(&join->agent->paths, name, state, join->config.journal, &join->reason);
 }
 
 static void prepare_done(struct job *job)

@@ -3,6 +3,7 @@
 
 #include "common/file_disk.h"
 #include "common/pairs.h"
+#include "common/room.h"
 #include "common/slots.h"
 #include "common/state_file.h"
 #include "common/volume_guard.h"
@@ -107,8 +108,8 @@ int pair_files_reserve(const struct paths *paths, const char *pair, const struct
 	return result;
 }
 
-// What the promotion left. The log is made with the first start after it: there
-// is none from a promotion before, see pair_files_become().
+// What the promotion left. The log holds nothing from a promotion before, see
+// pair_files_become().
 static int open_redo(struct loop *loop, const struct paths *paths, struct pair_files *files, struct error *err)
 {
 	static const struct file_disk_options journal_options = {0};
@@ -241,9 +242,7 @@ int pair_files_become(const struct pair_files *files, const struct paths *paths,
 	int result = remove_file(paths, pair, FILE_SERVE, err);
 
 	if (!result && state->role == ROLE_STANDBY)
-		result = remove_file(paths, pair, FILE_JOURNAL, err);
-	if (!result)
-		result = remove_file(paths, pair, FILE_REDO, err);
+		result = room_renew(paths, pair, state, files->config.journal, err);
 	if (!result)
 		result = sync_directory(path_pair(paths, pair, path), err);
 	if (!result)

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 static void opened(void *user, int error, const struct error *err)
 {
@@ -43,7 +42,6 @@ static void stopped_fenced(void *user)
 static void saved(void *user, int error)
 {
 	struct pair *pair = user;
-	char path[PATHS_MAX];
 
 	pair->saving--;
 	if (error < 0) {
@@ -51,7 +49,6 @@ static void saved(void *user, int error)
 		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
 	} else {
 		redo_release(pair->redo);
-		(void)unlink(path_pair_file(&pair->agent->paths, pair->name, FILE_REDO, path));
 		log_event(LOG_LEVEL_INFO, "redo-done", "pair=%s", pair->name);
 	}
 	if (pair->phase == PAIR_STOPPING) {

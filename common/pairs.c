@@ -73,14 +73,14 @@ int pair_lock(const struct paths *paths, const char *pair, struct error *err)
 }
 
 // Whose pair it is can be known even when its configuration is bad; and when the
-// state is bad, one of the two daemons must speak of it.
+// state is bad, the agent speaks of it.
 static bool is_of(const struct paths *paths, const char *pair, enum role role, struct pair_state *state)
 {
 	char path[PATHS_MAX];
 
 	if (state_file_read(path_pair_file(paths, pair, FILE_STATE, path), state, NULL) == 0)
 		return state->role == role;
-	return (access(path_pair_file(paths, pair, FILE_MAP, path), F_OK) == 0) == (role == ROLE_PRIMARY);
+	return role == ROLE_PRIMARY;
 }
 
 int pair_open(const struct paths *paths, const char *pair, enum role role, struct pair_config *config,

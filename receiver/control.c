@@ -90,7 +90,7 @@ static void promote_pair(struct receiver *receiver, struct control_call *call, j
 	struct standby *standby = find(receiver, call, request);
 
 	if (standby)
-		promote(receiver, standby, call, json_is_true(json_object_get(request, "force")));
+		order_promotion(receiver, standby, call, json_is_true(json_object_get(request, "force")));
 }
 
 static void switch_over(struct receiver *receiver, struct control_call *call, json_t *request)

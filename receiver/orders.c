@@ -3,6 +3,7 @@
 // administrator here; and to give way.
 #include "receiver.h"
 
+#include "ready.h"
 #include "standby_impl.h"
 
 #include "common/log.h"
@@ -82,6 +83,15 @@ static void decline(struct standby *standby, const char *why)
 	refuse_call(standby, why);
 }
 
+static void takeover_over(struct takeover *takeover)
+{
+	struct receiver *receiver = takeover->receiver;
+
+	free(takeover);
+	receiver->busy--;
+	receiver_settle(receiver);
+}
+
 // Whoever takes over has to serve: its agent must be there.
 static void agent_answered(void *user, int error, json_t *answer, const struct error *reason)
 {
@@ -106,9 +116,25 @@ static void agent_answered(void *user, int error, json_t *answer, const struct e
 			promote(receiver, standby, call, true);
 		}
 	}
-	free(takeover);
-	receiver->busy--;
-	receiver_settle(receiver);
+	takeover_over(takeover);
+}
+
+// So must the room for what its files need there.
+static void room_answered(void *user, int error, const struct error *reason)
+{
+	struct takeover *takeover = user;
+	struct receiver *receiver = takeover->receiver;
+	struct standby *standby = standby_find(receiver, takeover->name);
+
+	if (standby && error < 0)
+		decline(standby, reason->text);
+	else if (standby && control_ask_on(receiver->loop, receiver->paths.agent_socket,
+	                                   json_pack("{s:s,s:s}", "command", CONTROL_STATUS, "pair", takeover->name),
+	                                   AGENT_MS, takeover, agent_answered) == 0)
+		return;
+	else if (standby)
+		decline(standby, "out of memory");
+	takeover_over(takeover);
 }
 
 static void take_over(struct standby *standby)
@@ -124,9 +150,7 @@ static void take_over(struct standby *standby)
 	if (takeover) {
 		takeover->receiver = receiver;
 		snprintf(takeover->name, sizeof(takeover->name), "%s", standby->name);
-		if (control_ask_on(receiver->loop, receiver->paths.agent_socket,
-		                   json_pack("{s:s,s:s}", "command", CONTROL_STATUS, "pair", standby->name), AGENT_MS,
-		                   takeover, agent_answered) == 0) {
+		if (ready_ask(receiver, standby, takeover, room_answered) == 0) {
 			receiver->busy++;
 			return;
 		}

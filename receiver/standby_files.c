@@ -2,14 +2,17 @@
 #include "standby_files.h"
 
 #include "common/file_disk.h"
+#include "common/log.h"
 #include "common/map.h"
 #include "common/pairs.h"
+#include "common/room.h"
 #include "common/state_file.h"
 #include "common/volume_guard.h"
 #include "sink.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -26,19 +29,46 @@ static size_t map_size(const struct pair_state *state)
 	return map_bytes(state->volume_count, blocks);
 }
 
-// A journal is not made smaller: it may hold epochs.
+static bool is_full(int error)
+{
+	return error == ENOSPC || error == EDQUOT;
+}
+
+// As large as the configuration has it, if there is room; never smaller than it
+// is, as it may hold epochs.
+static struct disk *open_journal(struct loop *loop, const struct paths *paths, const struct pair_config *config,
+                                 struct error *err)
+{
+	struct file_disk_options options = {.create = true, .size = config->journal, .preallocate = true, .grow = true};
+	char path[PATHS_MAX];
+	struct disk *disk =
+	        file_disk_open(loop, path_pair_file(paths, config->name, FILE_JOURNAL, path), &options, err);
+	uint64_t unused;
+	struct error why = *err;
+
+	if (!disk && is_full(errno) && room_journal(paths, config->journal, &options.size, &unused, err) == 0)
+		disk = file_disk_open(loop, path, &options, err);
+	if (!disk && is_full(errno)) { // what is there then
+		options.size = ROOM_JOURNAL_LEAST;
+		options.grow = false;
+		disk = file_disk_open(loop, path, &options, err);
+	}
+	if (disk && disk->size < config->journal)
+		log_event(LOG_LEVEL_WARNING, "journal-smaller", "pair=%s bytes=%" PRIu64 " reason=%s", config->name,
+		          disk->size, why.text);
+	return disk;
+}
+
 static int open_others(struct loop *loop, const struct paths *paths, struct standby_files *files, struct error *err)
 {
 	static const struct file_disk_options state_options = {0};
-	const struct file_disk_options journal_options = {
-	        .create = true, .size = files->config.journal, .preallocate = true, .grow = true};
 	const char *pair = files->config.name;
 	char path[PATHS_MAX];
 
 	files->state_disk = file_disk_open(loop, path_pair_file(paths, pair, FILE_STATE, path), &state_options, err);
 	if (!files->state_disk)
 		return -errno;
-	files->journal = file_disk_open(loop, path_pair_file(paths, pair, FILE_JOURNAL, path), &journal_options, err);
+	files->journal = open_journal(loop, paths, &files->config, err);
 	return files->journal ? 0 : -errno;
 }
 
