@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMPARES_MAX 4 // under way
+// Under way. Nobody reads ahead on a device: with 4, one of 5 ms a read was compared
+// at 115 MB/s, with 16 at 165 (through its cache: 140).
+#define COMPARES_MAX 16
 
 struct compare;
 
