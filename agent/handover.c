@@ -12,6 +12,8 @@
 int handover_pass(struct source *source, struct request *request)
 {
 	if (source->drain >= DRAIN_HOLDING && !MUTANT(DRAINED_NOT_HELD)) {
+		if (source->let_go)
+			return -ESHUTDOWN;
 		waiter_add(&source->held, &request->waiter);
 		return -EAGAIN;
 	}
@@ -34,6 +36,12 @@ void source_touched(struct source *source, int error)
 	source->touch_error = error; // of those that wait now; the next one tries again
 	waiter_wake_all(&source->held);
 	source->touch_error = 0;
+}
+
+void source_let_go(struct source *source)
+{
+	source->let_go = !MUTANT(HELD_BEYOND_THE_END);
+	waiter_wake_all(&source->held);
 }
 
 void handover_end(struct source *source)

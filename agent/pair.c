@@ -127,10 +127,9 @@ static void touch_kept(void *user, int error)
 		pair->files.state.untouched = true;
 		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
 	}
+	source_touched(pair->source, error); // also while it stops: a client waits for it
 	if (pair->phase == PAIR_STOPPING)
 		pair_shut(pair);
-	else
-		source_touched(pair->source, error);
 }
 
 static void touch(struct pair *pair)
@@ -210,7 +209,7 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		else
 			log_event(lines[event].level, name, "pair=%s", pair->name);
 	}
-	if (event == SOURCE_SERVING)
+	if (event == SOURCE_SERVING && pair->phase != PAIR_STOPPING)
 		serve(pair);
 	else if (event == SOURCE_FENCED)
 		fence(pair);
@@ -341,7 +340,7 @@ static void open_work(struct job *job)
 
 	for (unsigned tries = BUSY_MSEC / BUSY_RETRY_MSEC; tries; tries--) {
 		pair->opened = pair_files_open(pair->agent->loop, &pair->agent->paths, pair->name, &pair->agent->boot,
-		                               pair->turn != NULL, &pair->opening, &pair->opening_reason);
+		                               pair->wholly, &pair->opening, &pair->opening_reason);
 		if (pair->opened != -EBUSY && pair->opened != -EWOULDBLOCK)
 			return;
 		nanosleep(&pause, NULL);
@@ -354,7 +353,7 @@ void pair_opened(struct pair *pair, int error, const struct error *reason)
 
 	if (error < 0) {
 		refuse(pair, reason);
-	} else if (pair->files.state.fenced && !pair->turn && turn_found_fenced(pair)) {
+	} else if (pair->files.state.fenced && !pair->turn && !pair->stop_wanted && turn_found_fenced(pair)) {
 		return;
 	} else if (pair->files.state.fenced && !pair->turn) {
 		pair->phase = PAIR_FENCED;
@@ -406,6 +405,7 @@ void pair_reopen(struct pair *pair)
 	struct error err;
 
 	pair->phase = PAIR_OPENING;
+	pair->wholly = pair->turn != NULL;
 	pair->job.work = open_work;
 	pair->job.done = open_done;
 	if (job_start(pair->agent->loop, &pair->job) < 0) {

@@ -42,6 +42,7 @@ struct pair {
 	struct error reason;
 	struct pair_files files;
 	struct job job; // opening, closing
+	bool wholly; // opens all files, also where it is fenced
 	int opened; // its result
 	struct pair_files opening; // the job's alone while it opens, as is the next
 	struct error opening_reason;

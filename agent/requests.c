@@ -109,8 +109,11 @@ static void dispatch(struct request *request)
 	// What the peer may have changed already must not be read here.
 	if (!error && source->handover && !(MUTANT(HELD_READ_SERVED) && request->op == REQUEST_READ)) {
 		request->waiter.wake = dispatch_again;
-		waiter_add(&source->held, &request->waiter);
-		return;
+		if (!source->let_go) {
+			waiter_add(&source->held, &request->waiter);
+			return;
+		}
+		error = -ESHUTDOWN;
 	}
 	if (error || (request->op != REQUEST_FLUSH && !request->length) ||
 	    (request->op == REQUEST_TRIM && !shrink_trim(request))) {

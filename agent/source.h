@@ -175,6 +175,11 @@ bool source_map_trusted(const struct source_config *config);
 struct source *source_new(const struct source_config *config);
 void source_start(struct source *source);
 
+// The pair is about to stop, and its clients go first: no request waits any more
+// for what does not end before it. What a handover holds back, now or later,
+// fails with -ESHUTDOWN; the rest is carried out.
+void source_let_go(struct source *source);
+
 // Stops shipping, waits for requests in flight, flushes the volumes and calls
 // stopped() when nothing of the engine is under way any more. New requests fail
 // with -ESHUTDOWN. clean: the map is complete and may be trusted at the next

@@ -128,6 +128,7 @@ static void drained(void *user, int error)
 	struct error err;
 
 	clock_cancel(loop_clock(turn->agent->loop), &turn->timer);
+	turn->drained = !error;
 	if (error < 0) {
 		fail(&err, -error,
 		     "pair %s: the connection to the standby ended before it had everything; nothing was "
@@ -324,6 +325,8 @@ static void served(void *user, int error)
 		pair_shut(pair);
 		return;
 	}
+	if (!turn || turn->kind != TURN_FORCE)
+		return; // the peer was promoted meanwhile, and whoever ordered it was told
 	if (error < 0) {
 		pair->files.state.handover = true;
 		fail(&err, -error, "save the state of pair %s: %s", pair->name, strerror(-error));

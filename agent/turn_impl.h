@@ -29,6 +29,7 @@ struct turn {
 	struct timer timer;
 
 	struct job job; // salvage
+	bool drained; // the standby has everything: what is held back is not written here any more
 	bool going; // the pair stops for it
 	bool salvaging, salvaged;
 	int64_t wall; // when it stopped

@@ -99,8 +99,15 @@ void turn_stop(struct turn *turn)
 
 void turn_abandon(struct pair *pair, int error, const struct error *reason)
 {
-	if (pair->turn && !pair->turn->going)
-		turn_refuse(pair->turn, error, reason);
+	struct turn *turn = pair->turn;
+
+	if (!turn || turn->going)
+		return;
+	// The engine drains for it. Changes go on as long as the peer was not told
+	// that it has them all.
+	if (pair->source && !turn->drained && (turn->kind == TURN_DEMOTE || turn->kind == TURN_SWITCHOVER))
+		source_undrain(pair->source);
+	turn_refuse(turn, error, reason);
 }
 
 // -- between the engine's end and that of the files --

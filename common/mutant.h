@@ -32,6 +32,7 @@
 	MUTANT_DO(MARKED_BITS_LOST)                                                                                    \
 	MUTANT_DO(WALK_IGNORES_INFLIGHT)                                                                               \
 	MUTANT_DO(DRAINED_NOT_HELD)                                                                                    \
+	MUTANT_DO(HELD_BEYOND_THE_END)                                                                                 \
 	MUTANT_DO(HANDOVER_FORGOTTEN)                                                                                  \
 	MUTANT_DO(HELD_READ_SERVED)                                                                                    \
 	MUTANT_DO(FENCE_FORGETS_SPLIT)                                                                                 \

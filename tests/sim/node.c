@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LEAVE_MAX (120 * SEC) // no disk takes as long
+
 uint64_t node_random(void *user)
 {
 	struct node *node = user;
@@ -147,6 +149,7 @@ void node_crash(struct node *node, enum sim_loss loss)
 	trace(sim, "node %u %s", node->index, loss == LOSS_POWER ? "loses power" : "crashes");
 	scheduler_remove(&sim->scheduler, &node->start);
 	scheduler_remove(&sim->scheduler, &node->finish);
+	scheduler_remove(&sim->scheduler, &node->leave);
 	machine_lose(node, loss);
 	sim_clock_crash(&node->clock);
 	orphans = network_crash(&sim->network, node->index, loss == LOSS_POWER);
@@ -274,14 +277,42 @@ void node_changed(struct node *node)
 	scheduler_add(&node->sim->scheduler, &node->finish, 0);
 }
 
+static void run_leave(struct event *event)
+{
+	struct node *node = (struct node *)((char *)event - offsetof(struct node, leave));
+	struct simulation *sim = node->sim;
+
+	if (workload_idle(&node->workload))
+		source_stop(node->source, source_stopped, node);
+	else if (sim->scheduler.now > node->leave_until)
+		violate(sim, "G10: node %u does not stop: it owes its clients an answer", node->index);
+	else
+		scheduler_add(&sim->scheduler, event, MSEC);
+}
+
+// The daemon's exports close when they have answered what they were asked.
+static void stop_source(struct node *node)
+{
+	struct simulation *sim = node->sim;
+
+	workload_stop(&node->workload);
+	if (!sim->plan.clients_first) {
+		source_stop(node->source, source_stopped, node);
+		return;
+	}
+	source_let_go(node->source);
+	node->leave.run = run_leave;
+	node->leave_until = sim->scheduler.now + LEAVE_MAX;
+	scheduler_add(&sim->scheduler, &node->leave, 0);
+}
+
 void node_stop(struct node *node, enum afterwards then, bool discard)
 {
 	node->then = then;
 	node->discard = discard;
 	node->stopping = true;
 	node->power_off = false;
-	workload_stop(&node->workload);
-	source_stop(node->source, source_stopped, node);
+	stop_source(node);
 }
 
 void node_restart(struct node *node, bool power_off)
@@ -291,9 +322,8 @@ void node_restart(struct node *node, bool power_off)
 	trace(node->sim, "node %u is asked to stop", node->index);
 	node->stopping = true;
 	node->power_off = power_off;
-	workload_stop(&node->workload);
 	if (node->source)
-		source_stop(node->source, source_stopped, node);
+		stop_source(node);
 	else
 		sink_stop(node->sink, node_stopped, node);
 }

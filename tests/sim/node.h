@@ -53,6 +53,8 @@ struct node {
 	bool stopping;
 	bool power_off; // when it has stopped
 	struct event start, finish;
+	struct event leave; // pending: waits for its clients before its engine stops
+	uint64_t leave_until; // scheduler's time: they hang
 	struct greeting *greetings; // connections that were accepted and not handed over
 
 	struct generation *generation; // that it serves or served last

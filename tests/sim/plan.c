@@ -7,6 +7,7 @@
 
 // Which seeds exchange roles: the others run as they ran before there was such a thing.
 #define ROLES_SALT UINT64_C(0x100003e6)
+#define LEAVE_SALT UINT64_C(0x6c65617665)
 
 static uint64_t draw_blocks(const struct plan *plan, struct rng *rng)
 {
@@ -219,6 +220,11 @@ void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng)
 	draw_faults(plan, rng);
 	if (plan->theme >= THEME_FAILBACK)
 		draw_roles(plan, rng);
+}
+
+void plan_leave(struct plan *plan, uint64_t seed)
+{
+	plan->clients_first = rng_mix(seed ^ LEAVE_SALT) % 3 == 0;
 }
 
 // Drawn apart, so that other runs stay as they are.

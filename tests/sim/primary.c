@@ -24,6 +24,8 @@ static void started_serving(struct node *node)
 	struct simulation *sim = node->sim;
 	const struct node *other = &sim->nodes[!node->index];
 
+	if (node->stopping)
+		return;
 	if (node->fenced)
 		violate(sim, "G5: node %u serves again after it was fenced", node->index);
 	if (other->serving && other->generation == node->generation)

@@ -408,6 +408,7 @@ static void trace_plan(struct simulation *sim)
 static void setup(struct simulation *sim)
 {
 	plan_draw(&sim->plan, sim->seed, &sim->rng);
+	plan_leave(&sim->plan, sim->seed);
 	if (!sim->plan.roles)
 		plan_tighten(&sim->plan, sim->seed);
 	plan_pack(&sim->plan, sim->seed);

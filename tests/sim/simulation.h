@@ -82,6 +82,7 @@ struct plan {
 	bool roles; // change, many times
 	uint64_t order_gap; // ns, mean, between orders of the administrator
 	unsigned changes; // of role, until the run ends
+	bool clients_first; // who stops a primary waits for its clients, then stops the engine
 	unsigned ambush; // one in so many steps of an exchange is followed by a crash; 0: none
 	unsigned promote; // one in so many faults is a promotion; 0: never
 	unsigned probe; // one in so many events of the standby is probed
@@ -153,6 +154,7 @@ void trace(struct simulation *sim, const char *format, ...) __attribute__((forma
 struct model *model_of(const struct node *node);
 
 void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
+void plan_leave(struct plan *plan, uint64_t seed); // some: clients leave before the engine stops
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
 void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in all ways
 void plan_stores(struct plan *plan, uint64_t seed); // some: processes die between two stores
