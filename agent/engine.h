@@ -81,7 +81,7 @@ struct epoch {
 	bool adopts;
 	bool begun; // BEGIN was sent
 	struct change_set *set; // NULL: DIRECT, and all
-	int64_t cut_wall;
+	int64_t cut_wall, cut_boot; // clock_wall(), clock_boot()
 	uint64_t cut_at; // clock_now()
 	uint64_t content; // bytes, of its set
 };
@@ -181,6 +181,7 @@ struct source {
 	// epoch.c
 	struct map map;
 	unsigned map_damaged; // parts
+	bool map_lost; // parts of it, and everything is compared
 	struct change_set *open; // as in every volume
 	struct change_set *merging; // rejoins the open set
 	unsigned merge_volume;
@@ -239,7 +240,7 @@ struct source {
 	uint64_t heard;
 	struct note_list notes; // small messages that a channel still has
 	uint64_t durable, applied; // of the standby; 0: not known
-	int64_t recovery_point;
+	int64_t recovery_point, recovery_at; // clock_wall(), clock_boot()
 	unsigned peer_held; // percent of its last second in which the standby could take nothing
 	enum source_state verdict; // REFUSED, DIVERGED, SPLIT_BRAIN, DEMOTED; else REPLICATING
 	bool split;
@@ -254,6 +255,11 @@ struct source {
 };
 
 // source.c
+// Whether the sets have just turned out not to be what was marked: then the map is
+// suspect. To be asked before anything follows from what is not in them; sound:
+// if they are not, there is no connection any more.
+bool source_map_lost(struct source *source);
+bool source_map_sound(struct source *source);
 void source_tell(struct source *source, enum source_event event, uint64_t epoch, const char *text);
 void source_check_stopped(struct source *source); // after anything under way has ended
 
@@ -360,6 +366,7 @@ int64_t outlook_eta(const struct source *source, const struct source_status *sta
 // source.c
 uint64_t source_behind(const struct source *source); // bytes
 int64_t source_oldest(const struct source *source); // wall clock of the first write that is behind; 0: none
+uint64_t source_age(struct source *source, const struct change_set *set); // of its first write, ns
 uint64_t source_lag(struct source *source); // ns
 bool source_walks_changes(const struct source *source); // the journal could not hold them: in place
 

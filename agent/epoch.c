@@ -140,6 +140,7 @@ static void cut(struct source *source, struct change_set *free_set)
 	        .completes = plan == PLAN_COMPLETE,
 	        .adopts = source->adopting && !in_place,
 	        .cut_wall = clock_wall(source->clock),
+	        .cut_boot = clock_boot(source->clock),
 	};
 	source->cut_at = source->capturing.cut_at = clock_now(source->clock);
 	source->changed_at_cut = source->changed.total;
@@ -319,6 +320,7 @@ static void completed(struct source *source, const struct epoch *epoch)
 	map_acknowledge(&source->map, epoch->number);
 	source->durable = epoch->number;
 	source->recovery_point = epoch->cut_wall;
+	source->recovery_at = epoch->cut_boot;
 	if (epoch->adopts)
 		source->adopting = false;
 	if (epoch->compare || epoch->completes) {

@@ -67,6 +67,7 @@ static void fence(struct source *source, const struct source_successor *successo
 	source->verdict = SOURCE_STATE_DEMOTED;
 	if (MUTANT(FENCE_IGNORED))
 		return;
+	(void)source_map_lost(source);
 	epoch_disconnected(source);
 	forget_shared(source, &successor->lineage);
 	source->split = !MUTANT(FENCE_FORGETS_SPLIT) && source->serving && !source->handover && !successor->untouched &&
@@ -302,6 +303,8 @@ static void split_brain(struct source *source, const struct wire_welcome *welcom
 
 static void follow_up(struct source *source, const struct wire_welcome *welcome, enum verdict verdict)
 {
+	if (!source_map_sound(source))
+		return;
 	source->verdict = SOURCE_STATE_REPLICATING;
 	source->trouble = TROUBLE_NONE;
 	source->not_before = 0;

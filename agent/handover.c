@@ -88,8 +88,8 @@ static bool nothing_left(const struct source *source)
 		if (!set_empty(&source->map, &source->map.sets[i]) &&
 		    !(MUTANT(DRAINED_TOO_EARLY) && source->map.sets[i].state == SET_FROZEN))
 			return false;
-	return !source->capturing.number && (!source->sent_count || MUTANT(DRAINED_TOO_EARLY)) && !source->adopting &&
-	       source->plan == PLAN_CHANGES;
+	return !source->map.suspect && !source->capturing.number &&
+	       (!source->sent_count || MUTANT(DRAINED_TOO_EARLY)) && !source->adopting && source->plan == PLAN_CHANGES;
 }
 
 void handover_check(struct source *source)
@@ -97,7 +97,7 @@ void handover_check(struct source *source)
 	if (source->drain == DRAIN_SHIPPING &&
 	    (source->settled >= source->drain_epoch || set_empty(&source->map, source->open)))
 		source->drain = DRAIN_HOLDING;
-	if (source->drain != DRAIN_HOLDING || source->stopping)
+	if (source->drain != DRAIN_HOLDING || source->stopping || !source_map_sound(source))
 		return;
 	if (!nothing_left(source)) {
 		epoch_consider(source);
@@ -157,6 +157,7 @@ void source_take_over(struct source *source)
 	uint8_t body[WIRE_BODY_MAX];
 
 	source->handover = true;
+	(void)source_map_sound(source);
 	if (!uplink_ready(source))
 		return; // the next handshake says that nobody took over
 	// It may have been taken back to an older state meanwhile.

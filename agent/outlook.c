@@ -46,9 +46,8 @@ static void pass_epoch(struct source *source, struct queue *queue, const struct 
 static uint64_t age_at(struct source *source, const struct change_set *set, uint64_t then)
 {
 	uint64_t now = clock_now(source->clock), wait = then > now ? then - now : 0;
-	int64_t age = clock_wall(source->clock) - set->oldest;
 
-	return !set->oldest ? 0 : age > 0 ? (uint64_t)age + wait : wait;
+	return set->oldest ? source_age(source, set) + wait : 0;
 }
 
 // The content of the open set after some more time, if it grows as it did.

@@ -184,6 +184,7 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	        [SOURCE_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
 	        [SOURCE_COMPARED] = {"volumes-compared", LOG_LEVEL_INFO, true},
 	        [SOURCE_MAP_DAMAGED] = {"map-damaged", LOG_LEVEL_WARNING, false},
+	        [SOURCE_MAP_LOST] = {"map-lost", LOG_LEVEL_ERROR, false},
 	};
 	struct pair *pair = user;
 
@@ -255,7 +256,8 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .clock = loop_clock(pair->agent->loop),
 	        .volume_count = files->state.volume_count,
 	        .state = &files->state,
-	        .map = files->map,
+	        .map = files->map.memory,
+	        .map_lost = files->map.guard ? &files->map.guard->lost : NULL,
 	        .boot = pair->agent->boot,
 	        .intent = files->intent,
 	        .region_blocks = SOURCE_REGION_BLOCKS,
@@ -280,7 +282,18 @@ static int start_engine(struct pair *pair, struct error *err)
 	pair->source = source_new(&config);
 	if (!pair->slots || !pair->source)
 		return fail(err, ENOMEM, "start pair %s: out of memory", pair->name);
-	return pair_files_opened(files, err);
+	return 0;
+}
+
+// That a restart will have to find out what changed is not worth more than a word.
+static void watch_map(struct pair *pair)
+{
+	if (pair->map_told || !pair->source || map_file_check(&pair->files.map))
+		return;
+	pair->map_told = true;
+	if (pair->files.map.guard)
+		log_event(LOG_LEVEL_WARNING, "map-in-memory", "pair=%s reason=%s", pair->name,
+		          "the run directory is full, or cannot be written");
 }
 
 static void watch(struct timer *timer)
@@ -292,6 +305,7 @@ static void watch(struct timer *timer)
 	pair_status(pair, &status);
 	rpo_watch_sample(&pair->watch, status.lag);
 	event_watch(&pair->events, pair->agent->hooks, &status, clock_now(clock));
+	watch_map(pair);
 	if (pair->source)
 		pair_keep_hours(pair);
 	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);
@@ -423,7 +437,7 @@ struct pair *pair_start(struct agent *agent, const char *name)
 	pair->agent = agent;
 	snprintf(pair->name, sizeof(pair->name), "%s", name);
 	pair->watch_timer.fire = watch;
-	pair->files.lock = pair->files.map_fd = -1;
+	pair->files.lock = pair->files.map.fd = -1;
 	config_init(&pair->files.config);
 	strcpy(pair->files.config.name, pair->name);
 	TAILQ_INSERT_TAIL(&agent->pairs, pair, entry);

@@ -2,6 +2,7 @@
 #include "pair_files.h"
 
 #include "common/file_disk.h"
+#include "common/log.h"
 #include "common/pairs.h"
 #include "common/room.h"
 #include "common/slots.h"
@@ -15,57 +16,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-// Allocated as a whole: a write to a mapped page for which the disk has no
-// space would be a signal and not an error.
-static int map_file(struct pair_files *files, const char *path, struct error *err)
-{
-	int result = posix_fallocate(files->map_fd, 0, (off_t)files->map_bytes);
-
-	if (result || (fsync(files->map_fd) < 0 && (result = errno)))
-		return fail(err, result, "allocate %zu bytes for %s: %s", files->map_bytes, path, strerror(result));
-	files->map = mmap(NULL, files->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, files->map_fd, 0);
-	if (files->map == MAP_FAILED) {
-		files->map = NULL;
-		return fail(err, errno, "map %s: %s", path, strerror(errno));
-	}
-	return 0;
-}
-
-// A map that cannot be trusted, as after a power failure, begins anew as zeroes
-// that take no memory.
 static int open_map(const struct paths *paths, const struct id *boot, struct pair_files *files, struct error *err)
 {
-	struct source_config config = {
-	        .volume_count = files->state.volume_count, .state = &files->state, .boot = *boot};
-	uint64_t bytes[VOLUMES_MAX];
-	char path[PATHS_MAX];
-	struct stat st;
-	int result;
+	const struct pair_state *state = &files->state;
+	struct map_identity identity = {
+	        .pair = state->pair,
+	        .generation = state->lineage.generation,
+	        .boot = *boot,
+	        .volume_count = state->volume_count,
+	};
 
-	for (unsigned i = 0; i < config.volume_count; i++) {
-		bytes[i] = files->state.volumes[i].bytes;
-		config.volumes[i] = (struct source_volume){files->volumes[i], bytes[i]};
-	}
-	files->map_bytes = source_map_bytes(config.volume_count, bytes);
-	path_pair_file(paths, files->config.name, FILE_MAP, path);
-	files->map_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (files->map_fd < 0 || fstat(files->map_fd, &st) < 0)
-		return fail(err, errno, "open %s: %s", path, strerror(errno));
-	if ((uint64_t)st.st_size != files->map_bytes && st.st_size != 0 && ftruncate(files->map_fd, 0) < 0)
-		return fail(err, errno, "truncate %s: %s", path, strerror(errno));
-	result = map_file(files, path, err);
-	config.map = files->map;
-	if (result < 0 || source_map_trusted(&config))
-		return result;
-	munmap(files->map, files->map_bytes);
-	files->map = NULL;
-	if (ftruncate(files->map_fd, 0) < 0)
-		return fail(err, errno, "truncate %s: %s", path, strerror(errno));
-	return map_file(files, path, err);
+	for (unsigned i = 0; i < state->volume_count; i++)
+		identity.blocks[i] = bytes_to_blocks(state->volumes[i].bytes);
+	return map_file_open(paths, files->config.name, &identity, &files->map, err);
 }
 
 // Allocated as a whole: it must be possible to write to it on a full disk.
@@ -86,24 +51,10 @@ static int open_intent(struct loop *loop, const struct paths *paths, struct pair
 int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err)
 {
 	struct pair_files files = {.state = *state};
-	uint64_t bytes[VOLUMES_MAX];
-	char path[PATHS_MAX];
 	int result;
 
-	for (unsigned i = 0; i < state->volume_count; i++)
-		bytes[i] = state->volumes[i].bytes;
 	snprintf(files.config.name, sizeof(files.config.name), "%s", pair);
-	files.map_bytes = source_map_bytes(state->volume_count, bytes);
-	path_pair_file(paths, pair, FILE_MAP, path);
-	files.map_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (files.map_fd < 0)
-		return fail(err, errno, "open %s: %s", path, strerror(errno));
-	result = map_file(&files, path, err);
-	if (files.map)
-		munmap(files.map, files.map_bytes);
-	close(files.map_fd);
-	if (!result)
-		result = open_intent(NULL, paths, &files, err);
+	result = open_intent(NULL, paths, &files, err);
 	file_disk_close(files.intent);
 	return result;
 }
@@ -161,7 +112,7 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 	int result;
 
 	memset(files, 0, sizeof(*files));
-	files->lock = files->map_fd = -1;
+	files->lock = files->map.fd = -1;
 	result = pair_open(paths, pair, ROLE_PRIMARY, &files->config, &files->state, err);
 	if (result < 0)
 		return result;
@@ -181,29 +132,24 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 	return result;
 }
 
-int pair_files_opened(const struct pair_files *files, struct error *err)
+// What cannot be kept is there until the next boot, and after that the write-intent log.
+static void keep_map(struct pair_files *files)
 {
-	// It was read from one end to the other. From now on what changes lies here
-	// and there, and the pages around it would be brought in for nothing.
-	madvise(files->map, files->map_bytes, MADV_RANDOM);
-	if (msync(files->map, BLOCK_SIZE, MS_SYNC) == 0)
-		return 0;
-	return fail(err, errno, "sync the change map of pair %s: %s", files->config.name, strerror(errno));
+	struct error err;
+
+	if (map_file_keep(&files->map, &err) < 0)
+		log_event(LOG_LEVEL_WARNING, "map-not-kept", "pair=%s reason=%s", files->config.name, err.text);
 }
 
 void pair_files_release(struct pair_files *files, const struct paths *paths, bool clean)
 {
 	if (clean)
 		volume_guard_close(paths, &files->config, &files->state, files->volumes);
-	if (files->map) {
-		if (clean && msync(files->map, files->map_bytes, MS_SYNC) == 0) {
-			source_map_close(files->map);
-			(void)msync(files->map, files->map_bytes, MS_SYNC);
-		}
-		munmap(files->map, files->map_bytes);
+	if (files->map.memory) {
+		if (clean)
+			keep_map(files);
+		map_file_close(&files->map);
 	}
-	if (files->map_fd >= 0)
-		close(files->map_fd);
 	for (unsigned i = 0; i < VOLUMES_MAX; i++)
 		file_disk_close(files->volumes[i]);
 	file_disk_close(files->intent);
@@ -211,10 +157,8 @@ void pair_files_release(struct pair_files *files, const struct paths *paths, boo
 	file_disk_close(files->journal);
 	file_disk_close(files->redo);
 	file_disk_close(files->state_disk);
-	files->map = NULL;
 	files->intent = files->spill = files->journal = files->redo = files->state_disk = NULL;
 	memset(files->volumes, 0, sizeof(files->volumes));
-	files->map_fd = -1;
 }
 
 void pair_files_close(struct pair_files *files, const struct paths *paths, bool clean)

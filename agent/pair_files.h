@@ -8,6 +8,7 @@
 #include "common/loop.h"
 #include "common/paths.h"
 #include "common/state.h"
+#include "map_file.h"
 
 #include <stdbool.h>
 
@@ -20,21 +21,15 @@ struct pair_files {
 	struct disk *intent;
 	struct disk *spill; // NULL: none
 	struct disk *journal, *redo; // NULL: nothing is to be redone
-	void *map;
-	size_t map_bytes;
-	int map_fd;
+	struct map_file map;
 	bool serve; // the order to serve was left by a promotion
 };
 
-// Blocks. 0 (a fenced pair that has nothing to redo has only its lock open,
+// Blocks; boot: of this boot of the machine. 0 (a fenced pair that has nothing to redo has only its lock open,
 // unless wholly), -VOLUME_REPLACED or -VOLUME_CHANGED (volume_guard.h), -EREMOTE when the state says that this node is not the primary, or -errno with the reason; then nothing is
 // open, but config and state hold what could be read.
 int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot, bool wholly,
                     struct pair_files *files, struct error *err);
-
-// Between source_new() and source_start(): the map says durably that it is in
-// use. 0 or -errno with the reason.
-int pair_files_opened(const struct pair_files *files, struct error *err);
 
 // Takes the space that a pair with this state needs, while it is being made: a
 // full disk is then known before its peer is. Blocks.

@@ -57,6 +57,7 @@ struct pair {
 	bool export_missing[VOLUMES_MAX]; // it should be, and could not be opened or was lost
 	unsigned exports_opening, exports_closing;
 	bool left_ended; // devices of a former process were looked for, to end them
+	bool map_told; // that no other process will find it
 	bool serving;
 	bool serve; // asked for before it was open
 	uint64_t bandwidth; // the limit at this time of day

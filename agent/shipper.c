@@ -216,6 +216,8 @@ static void end(struct source *source)
 	struct wire_end frame = {.epoch = source->capturing.number};
 	uint8_t body[WIRE_BODY_MAX];
 
+	if (!source_map_sound(source))
+		return;
 	uplink_send(source, FRAME_END, body, wire_put_end(body, &frame));
 	epoch_captured(source);
 }

@@ -36,6 +36,8 @@ static struct map_identity identity_of(const struct source_config *config)
 	        .pair = config->state->pair,
 	        .generation = config->state->lineage.generation,
 	        .boot = config->boot,
+	        .now = clock_boot(config->clock),
+	        .wall = clock_wall(config->clock),
 	        .volume_count = config->volume_count,
 	};
 
@@ -51,15 +53,39 @@ bool source_map_trusted(const struct source_config *config)
 	return map_trusted(config->map, &identity);
 }
 
-void source_map_close(void *map)
+void source_map_close(void *map, struct clock *clock)
 {
-	map_close(map);
+	map_close(map, clock_boot(clock), 0);
 }
 
 void source_tell(struct source *source, enum source_event event, uint64_t epoch, const char *text)
 {
 	if (source->config.event)
 		source->config.event(source->config.user, event, epoch, text);
+}
+
+static const char map_lost[] = "parts of the change map were lost: everything is compared";
+
+bool source_map_lost(struct source *source)
+{
+	if (!source->config.map_lost || source->map_lost || !*source->config.map_lost || MUTANT(LOST_MAP_BELIEVED))
+		return false;
+	source->map_lost = true;
+	map_recount(&source->map);
+	map_suspect(&source->map);
+	map_save(&source->map);
+	if (!source->loading)
+		regions_note(source);
+	source_tell(source, SOURCE_MAP_LOST, 0, map_lost);
+	return true;
+}
+
+bool source_map_sound(struct source *source)
+{
+	if (!source_map_lost(source))
+		return true;
+	uplink_lost(source, map_lost);
+	return false;
 }
 
 static void meter_tick(struct meter *meter)
@@ -94,6 +120,7 @@ static void tick(struct timer *timer)
 	struct source *source = container_of(timer, struct source, tick);
 
 	clock_set(source->clock, timer, clock_now(source->clock) + TICK);
+	(void)source_map_sound(source);
 	uplink_tick(source);
 	source->half = !source->half;
 	if (source->half)
@@ -292,6 +319,7 @@ static void check_stopped(struct timer *timer)
 
 void source_stop(struct source *source, void (*stopped)(void *user), void *user)
 {
+	(void)source_map_lost(source);
 	source->stopped = stopped;
 	source->stopped_user = user;
 	source->stopping = true;
@@ -345,24 +373,43 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 	shipper_pump(source);
 }
 
-int64_t source_oldest(const struct source *source)
+// The set of the first write that is behind; NULL: none is.
+static const struct change_set *oldest_set(const struct source *source)
 {
-	int64_t oldest = 0;
+	const struct change_set *oldest = NULL;
 
 	for (unsigned i = 0; i < MAP_SETS; i++) {
 		const struct change_set *set = &source->map.sets[i];
 
-		if (set->state != SET_FREE && set->oldest && (!oldest || set->oldest < oldest))
-			oldest = set->oldest;
+		if (set->state != SET_FREE && set->oldest && (!oldest || set->since < oldest->since))
+			oldest = set;
 	}
 	return oldest;
 }
 
+int64_t source_oldest(const struct source *source)
+{
+	const struct change_set *set = oldest_set(source);
+
+	return set ? set->oldest : 0;
+}
+
+uint64_t source_age(struct source *source, const struct change_set *set)
+{
+	int64_t now = clock_boot(source->clock), since = set->since;
+
+	if (MUTANT(LAG_BY_WALL_CLOCK)) {
+		now = clock_wall(source->clock);
+		since = set->oldest;
+	}
+	return now > since ? (uint64_t)(now - since) : 1;
+}
+
 uint64_t source_lag(struct source *source)
 {
-	int64_t oldest = source_oldest(source), now = clock_wall(source->clock);
+	const struct change_set *set = oldest_set(source);
 
-	return !oldest ? 0 : now > oldest ? (uint64_t)(now - oldest) : 1;
+	return set ? source_age(source, set) : 0;
 }
 
 static uint64_t dirty_bytes(const struct source *source, unsigned volume)
@@ -455,6 +502,7 @@ void source_status(struct source *source, struct source_status *status)
 	        .ship_rate = source->shipped.rate,
 	        .wire_bytes = source->shipped.total,
 	        .recovery_point = source->recovery_point,
+	        .recovery_age = source->recovery_point ? clock_boot(source->clock) - source->recovery_at : 0,
 	        .inconsistent = inconsistent(source),
 	};
 	memcpy(status->peer, source->peer, sizeof(status->peer));

@@ -16,6 +16,7 @@
 
 #include "ranges.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -88,6 +89,7 @@ enum source_event {
 	SOURCE_SYNC_DONE,
 	SOURCE_COMPARED, // epoch; all of the volumes was, after a doubt: the caller makes state.doubt DOUBT_NONE
 	SOURCE_MAP_DAMAGED, // text: what was done about it
+	SOURCE_MAP_LOST, // while it was in use; text: what is done about it
 };
 
 #define SOURCE_REGION_BLOCKS 256 // 1 MiB
@@ -100,6 +102,7 @@ struct source_config {
 	const struct pair_state *state; // read at source_new() only
 
 	void *map; // source_map_bytes() of memory, page aligned, that outlives a process crash
+	const atomic_bool *map_lost; // from when on that is not all it held; NULL: never
 	struct id boot; // of this boot of the machine
 
 	struct disk *intent; // source_intent_bytes() for the write-intent log
@@ -155,6 +158,7 @@ struct source_status {
 	bool syncing;
 	uint64_t sync_done, sync_total; // bytes
 	int64_t recovery_point; // wall clock of the standby's newest point, ns; 0: none
+	int64_t recovery_age; // ns, whatever happened to the wall clock since
 	uint64_t volume_dirty[VOLUMES_MAX]; // bytes
 };
 
@@ -170,8 +174,7 @@ uint64_t source_intent_bytes(unsigned volume_count, const uint64_t *volume_bytes
 bool source_map_trusted(const struct source_config *config);
 
 // NULL without memory. Nothing happens before source_start(), and before that
-// the caller syncs the map's first page: a power failure must not bring back a
-// page that calls the map closed.
+// the caller sees to it that no power failure brings back a map that is closed.
 struct source *source_new(const struct source_config *config);
 void source_start(struct source *source);
 
@@ -188,8 +191,8 @@ void source_let_go(struct source *source);
 void source_stop(struct source *source, void (*stopped)(void *user), void *user);
 void source_free(struct source *source); // after stopped(), or to model a crash
 
-// Marks a map as complete. The caller syncs it before and after.
-void source_map_close(void *map);
+// Marks a map as complete, after source_stop(). The caller syncs it before and after.
+void source_map_close(void *map, struct clock *clock);
 
 // Takes requests in any number at any time. -ESHUTDOWN while not serving.
 void source_submit(struct source *source, struct request *request);

@@ -159,6 +159,7 @@ static void note_acknowledged(struct request *request)
 	if (set->oldest)
 		return;
 	set->oldest = clock_wall(source->clock);
+	set->since = clock_boot(source->clock);
 	map_save(&source->map);
 }
 

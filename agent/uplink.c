@@ -225,6 +225,8 @@ static void channel_frame(void *user, const struct frame *frame)
 	bool known;
 
 	source->heard = clock_now(source->clock);
+	if (source->session >= SESSION_LEARNING && !source_map_sound(source))
+		return;
 	if (source->session == SESSION_READY) {
 		known = got_frame(source, frame);
 	} else if (source->session == SESSION_LEARNING) {

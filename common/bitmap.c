@@ -240,7 +240,9 @@ void bitmap_clear_all(struct bitmap *bitmap)
 		put_word(bitmap, bit / 64, 0);
 }
 
-uint64_t bitmap_next(const struct bitmap *bitmap, uint64_t from)
+// The first word at or after from that is not empty as far as the levels above
+// know: a bit of it.
+static uint64_t next_known(const struct bitmap *bitmap, uint64_t from)
 {
 	uint64_t first = from / 64;
 	unsigned i = 0;
@@ -265,9 +267,41 @@ uint64_t bitmap_next(const struct bitmap *bitmap, uint64_t from)
 		from = index + 1;
 	}
 	// ... and down along the first bits.
-	while (i-- > 0)
+	while (i > 1) {
+		i--;
 		from = from * 64 + (uint64_t)__builtin_ctzll(bitmap->level[i][from]);
-	return from;
+	}
+	return i ? from * 64 : from;
+}
+
+void bitmap_recount(struct bitmap *bitmap)
+{
+	uint64_t bit = 0;
+
+	bitmap->count = 0;
+	while ((bit = next_known(bitmap, bit)) != BITMAP_NONE) {
+		uint64_t word = bitmap->level[0][bit / 64];
+
+		bitmap->count += (uint64_t)__builtin_popcountll(word);
+		if (!word)
+			summarise(bitmap, bit / 64, false);
+		bit = (bit / 64 + 1) * 64;
+	}
+}
+
+uint64_t bitmap_next(const struct bitmap *bitmap, uint64_t from)
+{
+	for (;;) {
+		uint64_t word;
+
+		from = next_known(bitmap, from);
+		if (from == BITMAP_NONE)
+			return from;
+		word = bitmap->level[0][from / 64] >> (from % 64);
+		if (word)
+			return from + (uint64_t)__builtin_ctzll(word);
+		from = (from / 64 + 1) * 64; // it was lost
+	}
 }
 
 uint64_t bitmap_run(const struct bitmap *bitmap, uint64_t first, uint64_t max)

@@ -34,13 +34,15 @@ struct head {
 struct use {
 	struct id boot; // of the last that opened it
 	uint64_t clean; // 1: closed
+	int64_t closed; // clock_boot() when it was last closed
+	uint64_t content; // clean: digest of the other pages
 	uint64_t check;
 };
 
 struct record_set {
 	uint64_t state;
 	uint64_t epoch;
-	int64_t oldest;
+	int64_t oldest, since;
 };
 
 struct record {
@@ -49,6 +51,7 @@ struct record {
 	uint64_t acknowledged;
 	struct id sync;
 	uint64_t flags;
+	struct id boot; // that the times since are of
 	struct record_set sets[MAP_SETS];
 	struct epoch_ids ids;
 	uint64_t check;
@@ -111,12 +114,29 @@ static bool head_matches(const struct head *head, const struct map_identity *ide
 	       !memcmp(head->blocks, identity->blocks, identity->volume_count * sizeof(uint64_t));
 }
 
-bool map_trusted(const void *memory, const struct map_identity *identity)
+static bool sound(const struct page *page, const struct map_identity *identity)
+{
+	return head_matches(&page->head, identity) && newest_record(page) && page->use.check == CHECK(&page->use);
+}
+
+bool map_running(const void *memory, const struct map_identity *identity)
 {
 	const struct page *page = memory;
 
-	return head_matches(&page->head, identity) && newest_record(page) && page->use.check == CHECK(&page->use) &&
-	       (page->use.clean || id_equal(&page->use.boot, &identity->boot) || MUTANT(MAP_TRUSTED_AFTER_POWER_LOSS));
+	return sound(page, identity) && !page->use.clean &&
+	       (id_equal(&page->use.boot, &identity->boot) || MUTANT(MAP_TRUSTED_AFTER_POWER_LOSS));
+}
+
+bool map_closed(const void *memory, const struct map_identity *identity)
+{
+	const struct page *page = memory;
+
+	return sound(page, identity) && page->use.clean;
+}
+
+bool map_trusted(const void *page, const struct map_identity *identity)
+{
+	return map_running(page, identity) || map_closed(page, identity);
 }
 
 void map_wipe(void *memory, const struct map_identity *identity)
@@ -141,8 +161,25 @@ static void format(struct page *page, const struct map_identity *identity, uint6
 	store_barrier(head);
 }
 
-static void read_record(struct map *map, const struct record *record)
+// When it was, by the clock of this boot. After another one only the wall clock
+// says how long it was off, and that may have been set: it was at least as long
+// as it had been when the map was closed.
+static int64_t since_boot(const struct page *page, const struct map_identity *identity, const struct record *record,
+                          const struct record_set *set)
 {
+	int64_t known = page->use.closed - set->since, told = identity->wall - set->oldest;
+
+	if (id_equal(&record->boot, &identity->boot))
+		return set->since;
+	if (told > known)
+		known = told;
+	return identity->now - (known > 0 ? known : 0);
+}
+
+static void read_record(struct map *map, const struct page *page, const struct map_identity *identity)
+{
+	const struct record *record = newest_record(page);
+
 	map->cut = record->cut;
 	map->acknowledged = record->acknowledged;
 	map->ids = record->ids;
@@ -156,6 +193,7 @@ static void read_record(struct map *map, const struct record *record)
 			continue;
 		set->state = SET_FROZEN;
 		set->oldest = record->sets[i].oldest;
+		set->since = since_boot(page, identity, record, &record->sets[i]);
 		// What was open when the process died was not cut.
 		set->epoch = record->sets[i].state == SET_FROZEN ? record->sets[i].epoch : 0;
 	}
@@ -186,9 +224,9 @@ int map_open(struct map *map, void *memory, const struct map_identity *identity,
 	struct page *page = memory;
 	uint8_t *bits = (uint8_t *)memory + PAGE;
 	bool kept = map_trusted(memory, identity);
-	const struct record *record;
 
-	*map = (struct map){.memory = memory, .volume_count = identity->volume_count, .suspect = true};
+	*map = (struct map){
+	        .memory = memory, .boot = identity->boot, .volume_count = identity->volume_count, .suspect = true};
 	*damaged = 0;
 	if (!kept)
 		format(page, identity, key);
@@ -198,13 +236,9 @@ int map_open(struct map *map, void *memory, const struct map_identity *identity,
 			return -ENOMEM;
 		}
 	}
-	record = kept ? newest_record(page) : NULL;
-	if (record)
-		read_record(map, record);
-	page->use.boot = identity->boot;
-	page->use.clean = 0;
-	page->use.check = CHECK(&page->use);
-	store_barrier(&page->use);
+	if (kept)
+		read_record(map, page, identity);
+	map_resume(page, &identity->boot);
 	return 0;
 }
 
@@ -234,10 +268,14 @@ void map_save(struct map *map)
 	        .ids = map->ids,
 	        .sync = map->sync,
 	        .flags = (map->suspect ? RECORD_SUSPECT : 0) | (map->partial ? RECORD_PARTIAL : 0),
+	        .boot = map->boot,
 	};
 
-	for (unsigned i = 0; i < MAP_SETS; i++)
-		record.sets[i] = (struct record_set){map->sets[i].state, map->sets[i].epoch, map->sets[i].oldest};
+	for (unsigned i = 0; i < MAP_SETS; i++) {
+		const struct change_set *set = &map->sets[i];
+
+		record.sets[i] = (struct record_set){set->state, set->epoch, set->oldest, set->since};
+	}
 	record.check = CHECK(&record);
 	for (unsigned i = 0; i < 2; i++) {
 		memcpy(&page->records[i], &record, sizeof(record));
@@ -271,12 +309,49 @@ bool map_covers(const struct map *map, const struct epoch_id *left)
 	return epoch_ids_match(&map->ids, left->epoch, &left->id) == EPOCH_OURS || MUTANT(LOST_EPOCHS_BELIEVED);
 }
 
-void map_close(void *memory)
+void map_close(void *memory, int64_t now, uint64_t content)
 {
 	struct page *page = memory;
 
 	page->use.clean = 1;
+	page->use.closed = now;
+	page->use.content = content;
 	page->use.check = CHECK(&page->use);
+	store_barrier(&page->use);
+}
+
+uint64_t map_content(const void *page)
+{
+	return ((const struct page *)page)->use.content;
+}
+
+void map_resume(void *memory, const struct id *boot)
+{
+	struct page *page = memory;
+
+	page->use.boot = *boot;
+	page->use.clean = 0;
+	page->use.content = 0;
+	page->use.check = CHECK(&page->use);
+	store_barrier(&page->use);
+}
+
+uint64_t map_digest(uint64_t digest, uint64_t index, const void *page)
+{
+	const uint8_t *bytes = page;
+	uint64_t parts[3] = {digest, index};
+
+	if (!bytes[0] && !memcmp(bytes, bytes + 1, PAGE - 1))
+		return digest;
+	parts[2] = XXH3_64bits(page, PAGE);
+	return XXH3_64bits(parts, sizeof(parts));
+}
+
+void map_recount(struct map *map)
+{
+	for (unsigned i = 0; i < MAP_SETS; i++)
+		for (unsigned j = 0; j < map->volume_count; j++)
+			bitmap_recount(&map->sets[i].dirty[j]);
 }
 
 uint64_t set_blocks(const struct map *map, const struct change_set *set)
@@ -314,6 +389,7 @@ void set_release(struct map *map, struct change_set *set)
 	set->state = SET_FREE;
 	set->epoch = 0;
 	set->oldest = 0;
+	set->since = 0;
 	set->opened = 0;
 	map_save(map);
 }
@@ -365,7 +441,9 @@ bool set_merge(struct map *map, struct change_set *into, struct change_set *from
 			*index = bit / 64 + 1;
 		}
 	}
-	if (from->oldest && (!into->oldest || from->oldest < into->oldest))
+	if (from->oldest && (!into->oldest || from->since < into->since)) {
 		into->oldest = from->oldest;
+		into->since = from->since;
+	}
 	return true;
 }

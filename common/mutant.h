@@ -42,6 +42,8 @@
 	MUTANT_DO(WORD_BEFORE_SUM)                                                                                     \
 	MUTANT_DO(RELEASED_BEFORE_SAVED)                                                                               \
 	MUTANT_DO(UNMAP_REFUSAL_TOLD)                                                                                  \
+	MUTANT_DO(LAG_BY_WALL_CLOCK)                                                                                   \
+	MUTANT_DO(LOST_MAP_BELIEVED)                                                                                   \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \

@@ -155,6 +155,8 @@ int pair_erase(const struct paths *paths, const char *pair, struct error *err)
 	if (unlink(path_config(paths, pair, path)) < 0 && errno != ENOENT)
 		return fail(err, errno, "remove %s: %s", path, strerror(errno));
 	result = sync_directory(paths->configs, err);
+	if (!result && unlink(path_map(paths, pair, path)) < 0 && errno != ENOENT)
+		result = fail(err, errno, "remove %s: %s", path, strerror(errno));
 	if (!result)
 		result = clear_directory(path_pair(paths, pair, path), err);
 	if (!result && rmdir(path) < 0 && errno != ENOENT)

@@ -6,6 +6,7 @@
 //   DIR/var/lib/stead/pairs/PAIR/    state.slots map intent spill journal redo lock serve
 //   DIR/var/lib/stead/salvage/PAIR-TIME/   VOLUME.img VOLUME.extents
 //   DIR/run/stead/                   agent.sock receiver.sock PAIR-NAME.sock PAIR-NAME
+//   DIR/run/stead/maps/PAIR          the change map, while the pair is open
 #ifndef STEAD_PATHS_H
 #define STEAD_PATHS_H
 
@@ -22,6 +23,7 @@ struct paths {
 	char state[PATHS_MAX]; // DIR/var/lib/stead
 	char states[PATHS_MAX]; // DIR/var/lib/stead/pairs
 	char run[PATHS_MAX]; // DIR/run/stead
+	char maps[PATHS_MAX]; // DIR/run/stead/maps
 	char agent_socket[PATHS_MAX];
 	char receiver_socket[PATHS_MAX];
 };
@@ -29,7 +31,7 @@ struct paths {
 // root must be a directory. Makes nothing.
 int paths_init(struct paths *paths, const char *root, struct error *err);
 
-// Makes what a daemon needs: configs with 0755, state and run with 0700. A
+// Makes what a daemon needs: configs with 0755, the others with 0700. A
 // state directory that is there and open to others is closed to them.
 int paths_make(const struct paths *paths, struct error *err);
 
@@ -40,11 +42,12 @@ const char *path_pair(const struct paths *paths, const char *pair, char *out); /
 const char *path_pair_file(const struct paths *paths, const char *pair, const char *file, char *out);
 // where what a pair discards is kept; stamp: of this time
 const char *path_salvage(const struct paths *paths, const char *pair, const char *stamp, char *out);
+const char *path_map(const struct paths *paths, const char *pair, char *out);
 const char *path_device(const struct paths *paths, const char *pair, const char *volume, char *out); // the stable link
 const char *path_export(const struct paths *paths, const char *pair, const char *volume, char *out); // the socket
 
 #define FILE_STATE "state.slots"
-#define FILE_MAP "map"
+#define FILE_MAP "map" // between a clean stop and the next start
 #define FILE_INTENT "intent"
 #define FILE_SPILL "spill"
 #define FILE_JOURNAL "journal"

@@ -3,7 +3,6 @@
 
 #include "file_disk.h"
 #include "intent.h"
-#include "map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,18 +16,13 @@
 #define REGION_BLOCKS 256 // of both logs
 #define SUPERBLOCKS 8192 // bytes of a journal, without which it holds nothing
 
-struct sizes {
-	uint64_t map, log;
-};
-
-static struct sizes sizes_of(const struct pair_state *state)
+static uint64_t log_bytes(const struct pair_state *state)
 {
 	uint64_t blocks[VOLUMES_MAX];
 
 	for (unsigned i = 0; i < state->volume_count; i++)
 		blocks[i] = bytes_to_blocks(state->volumes[i].bytes);
-	return (struct sizes){.map = map_bytes(state->volume_count, blocks),
-	                      .log = intent_bytes(state->volume_count, blocks, REGION_BLOCKS)};
+	return intent_bytes(state->volume_count, blocks, REGION_BLOCKS);
 }
 
 // A file that is there may be larger, unless it is to have just this size.
@@ -55,13 +49,11 @@ static int reserve(const struct paths *paths, const char *pair, const char *file
 int room_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, uint64_t journal,
                  struct error *err)
 {
-	struct sizes sizes = sizes_of(state);
-	int result = reserve(paths, pair, FILE_MAP, sizes.map, true, err);
+	uint64_t log = log_bytes(state);
+	int result = reserve(paths, pair, FILE_INTENT, log, true, err);
 
 	if (!result)
-		result = reserve(paths, pair, FILE_INTENT, sizes.log, true, err);
-	if (!result)
-		result = reserve(paths, pair, FILE_REDO, sizes.log, true, err);
+		result = reserve(paths, pair, FILE_REDO, log, true, err);
 	if (!result)
 		result = reserve(paths, pair, FILE_JOURNAL, journal < ROOM_JOURNAL_LEAST ? journal : ROOM_JOURNAL_LEAST,
 		                 false, err);
@@ -123,6 +115,6 @@ int room_renew(const struct paths *paths, const char *pair, const struct pair_st
 	if (!result)
 		result = renew(paths, pair, FILE_JOURNAL, SUPERBLOCKS, journal, err);
 	if (!result)
-		result = renew(paths, pair, FILE_REDO, sizes_of(state).log, UINT64_MAX, err);
+		result = renew(paths, pair, FILE_REDO, log_bytes(state), UINT64_MAX, err);
 	return result;
 }

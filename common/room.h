@@ -13,8 +13,7 @@
 
 #define ROOM_JOURNAL_LEAST (UINT64_C(16) << 20) // bytes
 
-// Makes what is missing of it: the change map, write-intent log and redo log of a
-// primary, the least journal of a standby, or what its configuration has for it if
+// Makes what is missing of it: the write-intent log and redo log of a primary, the least journal of a standby, or what its configuration has for it if
 // that is less. Harmless while they are in use. 0, or -errno with the reason and
 // what would be right.
 int room_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, uint64_t journal,

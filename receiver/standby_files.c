@@ -3,7 +3,7 @@
 
 #include "common/file_disk.h"
 #include "common/log.h"
-#include "common/map.h"
+#include "common/map_kept.h"
 #include "common/pairs.h"
 #include "common/room.h"
 #include "common/state_file.h"
@@ -11,23 +11,12 @@
 #include "sink.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 _Static_assert(STATE_SLOT_KIND == STATE_SLOT_KIND_PAIR, "both daemons read one state file");
-
-static size_t map_size(const struct pair_state *state)
-{
-	uint64_t blocks[VOLUMES_MAX];
-
-	for (unsigned i = 0; i < state->volume_count; i++)
-		blocks[i] = bytes_to_blocks(state->volumes[i].bytes);
-	return map_bytes(state->volume_count, blocks);
-}
 
 static bool is_full(int error)
 {
@@ -75,19 +64,15 @@ static int open_others(struct loop *loop, const struct paths *paths, struct stan
 // What it holds beyond is read from it; where it cannot be, all is compared.
 static void open_map(const struct paths *paths, struct standby_files *files)
 {
+	const struct pair_state *state = &files->state;
+	struct map_identity identity = {
+	        .pair = state->pair, .generation = state->lineage.generation, .volume_count = state->volume_count};
 	char path[PATHS_MAX];
-	struct stat st;
-	int fd = open(path_pair_file(paths, files->config.name, FILE_MAP, path), O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0)
-		return;
-	if (fstat(fd, &st) == 0 && (uint64_t)st.st_size == map_size(&files->state)) {
-		files->map_bytes = (size_t)st.st_size;
-		files->map = mmap(NULL, files->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-		if (files->map == MAP_FAILED)
-			files->map = NULL;
-	}
-	close(fd);
+	for (unsigned i = 0; i < state->volume_count; i++)
+		identity.blocks[i] = bytes_to_blocks(state->volumes[i].bytes);
+	files->map =
+	        map_kept_copy(path_pair_file(paths, files->config.name, FILE_MAP, path), &identity, &files->map_bytes);
 }
 
 int standby_files_open(struct loop *loop, const struct paths *paths, const char *pair, struct standby_files *files,

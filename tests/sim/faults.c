@@ -332,6 +332,30 @@ static void run_store_death(struct event *event)
 	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 2 * sim->plan.fault_gap) + MSEC);
 }
 
+// A wall clock is set: by what it was off, or to what is wrong.
+static void run_clock_step(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, clock_step));
+	struct rng *rng = &sim->plan.clock_rng;
+	struct node *node = &sim->nodes[rng_below(rng, 2)];
+	int64_t step = (int64_t)rng_scale(rng, MSEC, 4 * 3600 * SEC) * (rng_chance(rng, 1, 2) ? 1 : -1);
+
+	trace(sim, "node %u: the wall clock is set by %lld ms", node->index, (long long)(step / (int64_t)MSEC));
+	node->clock.wall += step;
+	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 2 * sim->plan.fault_gap) + MSEC);
+}
+
+static void run_map_loss(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, map_loss));
+	struct rng *rng = &sim->plan.store_rng;
+
+	if (sim->healing)
+		return;
+	stores_lose_page(node_of(sim, ROLE_PRIMARY), rng);
+	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 8 * sim->plan.fault_gap) + MSEC);
+}
+
 void faults_start(struct simulation *sim)
 {
 	draw_network(sim);
@@ -341,7 +365,13 @@ void faults_start(struct simulation *sim)
 	sim->blink.run = run_blink;
 	sim->outage.run = run_outage;
 	sim->store_death.run = run_store_death;
+	sim->map_loss.run = run_map_loss;
 	scheduler_add(&sim->scheduler, &sim->fault, draw_gap(sim));
+	sim->clock_step.run = run_clock_step;
+	if (sim->plan.clocks)
+		scheduler_add(&sim->scheduler, &sim->clock_step, sim->plan.fault_gap + MSEC);
+	if (sim->plan.map_losses)
+		scheduler_add(&sim->scheduler, &sim->map_loss, 2 * sim->plan.fault_gap + MSEC);
 	if (sim->plan.store_deaths)
 		scheduler_add(&sim->scheduler, &sim->store_death, sim->plan.fault_gap + MSEC);
 }
@@ -352,6 +382,8 @@ void faults_heal(struct simulation *sim)
 	scheduler_remove(&sim->scheduler, &sim->repair);
 	scheduler_remove(&sim->scheduler, &sim->ambush);
 	scheduler_remove(&sim->scheduler, &sim->store_death);
+	scheduler_remove(&sim->scheduler, &sim->map_loss);
+	scheduler_remove(&sim->scheduler, &sim->clock_step);
 	for (unsigned i = 0; i < 2; i++)
 		stores_arm(&sim->nodes[i], 0);
 	end_lasting(sim);

@@ -117,7 +117,8 @@ void machine_init(struct node *node)
 	uint32_t align = plan->align[index];
 
 	sim_clock_init(&node->clock, &sim->scheduler);
-	node->clock.wall = INT64_C(1700000000) * (int64_t)SEC + (int64_t)rng_below(&sim->rng, 10 * SEC);
+	node->clock.wall =
+	        INT64_C(1700000000) * (int64_t)SEC + (int64_t)rng_below(&sim->rng, 10 * SEC) + plan->skew[index];
 	node->clock.lateness = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, USEC, 20 * MSEC) : 0;
 	machine_boot(node);
 	for (unsigned v = 0; v < plan->volume_count; v++) {

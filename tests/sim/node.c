@@ -139,6 +139,17 @@ static void check_after_power_loss(struct node *node)
 	redone_free(redone);
 }
 
+// The next process finds none, and takes what the write-intent log has. How old that
+// is it cannot know.
+static void forget_map(struct node *node)
+{
+	if (!node->map_lost)
+		return;
+	memset(node->map, 0, node->map_bytes);
+	if (node->generation && !node->is_standby)
+		model_of(node)->lag_from = model_of(node)->write_count;
+}
+
 void node_crash(struct node *node, enum sim_loss loss)
 {
 	struct simulation *sim = node->sim;
@@ -151,6 +162,7 @@ void node_crash(struct node *node, enum sim_loss loss)
 	scheduler_remove(&sim->scheduler, &node->finish);
 	scheduler_remove(&sim->scheduler, &node->leave);
 	machine_lose(node, loss);
+	forget_map(node);
 	sim_clock_crash(&node->clock);
 	orphans = network_crash(&sim->network, node->index, loss == LOSS_POWER);
 	node->then = THEN_START;
@@ -198,9 +210,10 @@ static void after_stop(struct node *node)
 	}
 	if (primary) {
 		machine_sync_map(node);
-		source_map_close(node->map);
+		source_map_close(node->map, &node->clock.clock);
+		forget_map(node);
 		machine_sync_map(node);
-		node->map_closed = true;
+		node->map_closed = !node->map_lost;
 	}
 	for (unsigned v = 0; v < sim->plan.volume_count; v++)
 		if (!sim_disk_idle(&node->volumes[v]))
@@ -210,6 +223,7 @@ static void after_stop(struct node *node)
 	orphans = network_crash(&sim->network, node->index, false);
 	forget_engine(node, orphans);
 	if (node->power_off) {
+		node->clock_doubtful |= sim->plan.clocks;
 		machine_lose(node, LOSS_POWER);
 		machine_tear_map(node);
 		machine_boot(node);

@@ -11,6 +11,7 @@
 #include "simdisk.h"
 #include "workload.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,6 +39,8 @@ struct node {
 	size_t map_bytes;
 	bool map_trusted; // at the last start
 	bool map_closed; // complete and synced
+	bool clock_doubtful; // it was off, and its clock may have been set meanwhile
+	atomic_bool map_lost; // while it was in use, some of it: no other process will find it
 	uint8_t *map_left; // by a process that dies
 	bool dying; // it has made its last store, and is gone when this step is over
 	uint64_t stores; // until then; 0: it does not die of it
@@ -116,6 +119,7 @@ void node_pause(struct node *node, bool pause);
 // stores.c: the primary's process dies after so many more stores into its map.
 void stores_watch(struct simulation *sim); // the run that is under way
 void stores_arm(struct node *node, uint64_t stores);
+void stores_lose_page(struct node *node, struct rng *rng); // of a map in use
 void stores_reap(struct simulation *sim); // after each step: who has died is gone
 
 // What a power failure may leave of the map's pages.

@@ -8,6 +8,7 @@
 // Which seeds exchange roles: the others run as they ran before there was such a thing.
 #define ROLES_SALT UINT64_C(0x100003e6)
 #define LEAVE_SALT UINT64_C(0x6c65617665)
+#define HOUR (3600 * SEC)
 
 static uint64_t draw_blocks(const struct plan *plan, struct rng *rng)
 {
@@ -265,11 +266,23 @@ void plan_pack(struct plan *plan, uint64_t seed)
 		plan->plain[i] = rng_chance(&rng, 1, 6);
 }
 
+// Drawn apart, too: what the wall clocks show, and how often they are set.
+void plan_clocks(struct plan *plan, uint64_t seed)
+{
+	struct rng *rng = &plan->clock_rng;
+
+	rng_seed(rng, seed ^ 0x636c6f636b73);
+	plan->clocks = rng_chance(rng, 1, 5);
+	for (unsigned i = 0; plan->clocks && i < 2; i++)
+		plan->skew[i] = rng_chance(rng, 2, 3) ? (int64_t)rng_below(rng, 12 * HOUR) - (int64_t)(6 * HOUR) : 0;
+}
+
 // Drawn apart, too.
 void plan_stores(struct plan *plan, uint64_t seed)
 {
 	rng_seed(&plan->store_rng, seed ^ 0x73746f726573);
 	plan->store_deaths = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 6);
+	plan->map_losses = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 8);
 }
 
 // Drawn apart, too. What others read through a page cache changes nothing for an

@@ -54,9 +54,10 @@ static void was_fenced(struct node *node, const char *why)
 
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {"connected", "disconnected",      "serving",   "fenced",     "touched",
-	                                    "not-taken", "switchover-wanted", "refused",   "cut",        "durable",
-	                                    "widened",   "sync-started",      "sync-done", "compared",   "map-damaged"};
+	static const char *const names[] = {"connected", "disconnected", "serving",           "fenced",
+	                                    "touched",   "not-taken",    "switchover-wanted", "refused",
+	                                    "cut",       "durable",      "widened",           "sync-started",
+	                                    "sync-done", "compared",     "map-damaged",       "map-lost"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -121,6 +122,7 @@ static void start_source(struct node *node)
 	        .volume_count = plan->volume_count,
 	        .state = &node->state,
 	        .map = node->map,
+	        .map_lost = &node->map_lost,
 	        .boot = node->boot,
 	        .intent = &node->intent.disk,
 	        .region_blocks = plan->region_blocks,
@@ -142,6 +144,7 @@ static void start_source(struct node *node)
 		config.volumes[v].disk = node->redo ? redo_disk(node->redo, v) : &node->volumes[v].disk;
 		config.volumes[v].bytes = plan->volume_bytes[v];
 	}
+	node->map_lost = false;
 	// The daemon begins with a new file then; the engine copes without.
 	node->map_trusted = source_map_trusted(&config);
 	if (!node->map_trusted && rng_chance(&node->sim->rng, 1, 2))

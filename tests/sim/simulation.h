@@ -88,7 +88,11 @@ struct plan {
 	unsigned probe; // one in so many events of the standby is probed
 	unsigned probe_steps; // one in so many steps
 
+	bool clocks; // wall clocks are set while the nodes run
+	int64_t skew[2]; // ns, at the begin
+	struct rng clock_rng;
 	bool store_deaths; // the primary dies between stores into its map
+	bool map_losses; // or it loses pages of it
 	struct rng store_rng; // which
 	unsigned read_beside[2]; // of a node's volumes, which are block devices then; as in simcache.h
 	bool refuses_unmap[2]; // a node's volumes
@@ -125,7 +129,7 @@ struct simulation {
 	struct event repair; // ends the fault that lasts
 	struct event blink; // in the middle of an epoch
 	struct event outage; // just when an epoch is on its way
-	struct event store_death; // is armed now and then
+	struct event store_death, map_loss, clock_step; // now and then
 	struct event ambush; // a crash in the middle of a promotion
 	struct event order; // of the administrator
 	struct event starve;
@@ -157,6 +161,7 @@ void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
 void plan_leave(struct plan *plan, uint64_t seed); // some: clients leave before the engine stops
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
 void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in all ways
+void plan_clocks(struct plan *plan, uint64_t seed); // some: wall clocks are off, and are set
 void plan_stores(struct plan *plan, uint64_t seed); // some: processes die between two stores
 void plan_devices(struct plan *plan, uint64_t seed); // some: volumes are block devices, or cannot unmap
 

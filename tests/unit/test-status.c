@@ -31,7 +31,13 @@ static int64_t fixed_wall(struct clock *clock)
 	return wall_value;
 }
 
-static const struct clock_ops ops = {.now = fixed_now, .wall = fixed_wall};
+static int64_t fixed_boot(struct clock *clock)
+{
+	(void)clock;
+	return (int64_t)now_value;
+}
+
+static const struct clock_ops ops = {.now = fixed_now, .wall = fixed_wall, .boot = fixed_boot};
 static struct clock fixed = {&ops};
 static struct pair_config config;
 
@@ -186,6 +192,7 @@ static void primary_in_step(void **state)
 	        .wire_bytes = 12345,
 	        .eta = -1,
 	        .recovery_point = START - SEC / 2,
+	        .recovery_age = SEC / 2,
 	        .volume_dirty = {4096, 0},
 	};
 	json_t *json, *volumes, *point;
@@ -251,7 +258,8 @@ static void idle_primary_is_as_good_as_now(void **state)
 	struct source_status source = {.state = SOURCE_STATE_REPLICATING,
 	                               .connected = true,
 	                               .durable = 42,
-	                               .recovery_point = START - 3600 * SEC};
+	                               .recovery_point = START + 7200 * SEC, // the clock was set back since
+	                               .recovery_age = 3600 * SEC};
 	json_t *json;
 
 	(void)state;
