@@ -120,9 +120,18 @@ static void store_summed(struct bitmap *bitmap, uint64_t index, uint64_t word, u
 	}
 }
 
+// What stands in a word of an empty part was never looked at: whatever it is, it is
+// no member that could be taken as set already.
+static uint64_t known_word(const struct bitmap *bitmap, uint64_t index)
+{
+	if (bitmap->levels > 1 && !(bitmap->level[1][index / 64] >> (index % 64) & 1) && !MUTANT(WORD_BEFORE_SUM))
+		return 0;
+	return bitmap->level[0][index];
+}
+
 static void put_word(struct bitmap *bitmap, uint64_t index, uint64_t word)
 {
-	uint64_t old = bitmap->level[0][index];
+	uint64_t old = known_word(bitmap, index);
 
 	if (old == word)
 		return;

@@ -101,10 +101,10 @@ for ((number = 1; number <= flips; number++)); do
 done
 
 # The primary: its state is mirrored, and of its map more may be shipped, never less.
-for file in state.slots map; do
+for file in var/lib/stead/pairs/db/state.slots run/stead/maps/db; do
 	restore a
 	restore b
-	flip "$work/a/var/lib/stead/pairs/db/$file" "$(random_place "$work/a/var/lib/stead/pairs/db/$file")"
+	flip "$work/a/$file" "$(random_place "$work/a/$file")"
 	receiver_start b
 	agent_start a
 	wait_in_step

@@ -176,6 +176,7 @@ void node_crash(struct node *node, enum sim_loss loss)
 		return;
 	machine_tear_map(node);
 	machine_boot(node);
+	node->clock_doubtful |= sim->plan.clocks;
 	if (primary) {
 		node->generation->tainted |= !node->map_closed;
 		check_after_power_loss(node);

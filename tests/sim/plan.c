@@ -282,7 +282,7 @@ void plan_stores(struct plan *plan, uint64_t seed)
 {
 	rng_seed(&plan->store_rng, seed ^ 0x73746f726573);
 	plan->store_deaths = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 6);
-	plan->map_losses = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 8);
+	plan->map_losses = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 5);
 }
 
 // Drawn apart, too. What others read through a page cache changes nothing for an
