@@ -73,9 +73,16 @@ static void remove_pair(struct receiver *receiver, struct control_call *call, js
 	                                  .user = receiver};
 	struct standby *standby = find(receiver, call, request);
 	struct removal *removal;
+	struct error err;
 
 	if (!standby)
 		return;
+	// What it becomes would be found by nobody.
+	if (standby_deciding(standby)) {
+		fail(&err, EBUSY, "remove pair %s: its role is just being changed; try again", standby_name(standby));
+		control_refuse(call, err.text);
+		return;
+	}
 	removal = removal_new(&plan, standby_name(standby));
 	if (!removal) {
 		control_refuse(call, "remove the pair: out of memory");

@@ -83,6 +83,11 @@ int standby_promote(struct standby *standby, bool force, void *user,
 	return 0;
 }
 
+bool standby_deciding(const struct standby *standby)
+{
+	return standby->promoting;
+}
+
 bool standby_sink(struct standby *standby, struct sink_status *status)
 {
 	if (!standby->sink)
