@@ -145,6 +145,7 @@ struct source {
 	void *drain_user;
 	bool handover; // the standby was told to take over
 	bool handed; // and did
+	bool alone; // has acknowledged changes that a standby, promoted unheard of, cannot know
 	bool let_go; // nothing is held back any more: it fails
 
 	// requests.c

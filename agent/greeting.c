@@ -70,8 +70,10 @@ static void fence(struct source *source, const struct source_successor *successo
 	(void)source_map_lost(source);
 	epoch_disconnected(source);
 	forget_shared(source, &successor->lineage);
-	source->split = !MUTANT(FENCE_FORGETS_SPLIT) && source->serving && !source->handover && !successor->untouched &&
-	                source_behind(source);
+	// Also when it serves no more since: what it acknowledged beside its successor
+	// is not what that one left behind.
+	source->split = !MUTANT(FENCE_FORGETS_SPLIT) && (source->serving || source->alone) && !source->handover &&
+	                !successor->untouched && source_behind(source);
 	if (source->split)
 		source->verdict = SOURCE_STATE_SPLIT_BRAIN;
 	source->handed = source->handover && !source->map.suspect;
@@ -312,6 +314,7 @@ static void follow_up(struct source *source, const struct wire_welcome *welcome,
 	settle(source, welcome, verdict);
 	source->session = SESSION_LEARNING;
 	source->ever_ready = true;
+	source->alone = false;
 	source->attempts = 0;
 	source_tell(source, SOURCE_CONNECTED, 0, source->peer);
 	handover_contact(source, "the standby did not take over");

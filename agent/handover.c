@@ -74,6 +74,7 @@ void handover_init(struct source *source)
 {
 	source->drain_timer.fire = tell_drained;
 	source->untouched = source->state.untouched;
+	source->alone = source->state.alone && !MUTANT(ALONE_FORGOTTEN);
 	source->handover = source->state.handover && !MUTANT(HANDOVER_FORGOTTEN);
 }
 

@@ -155,6 +155,27 @@ static void compared(struct pair *pair)
 	pair_save(pair, pair, doubt_kept);
 }
 
+// Whether changes were acknowledged that a standby, promoted unheard of, cannot
+// know. What is not kept is known until this process ends.
+static void alone_kept(void *user, int error)
+{
+	struct pair *pair = user;
+
+	pair->saving--;
+	if (error < 0)
+		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
+	if (pair->phase == PAIR_STOPPING)
+		pair_shut(pair);
+}
+
+static void keep_alone(struct pair *pair, bool alone)
+{
+	if (pair->files.state.alone == alone)
+		return;
+	pair->files.state.alone = alone;
+	pair_save(pair, pair, alone_kept);
+}
+
 // -- the engine's events --
 
 // The same trouble at every dial is told once.
@@ -210,6 +231,8 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		else
 			log_event(lines[event].level, name, "pair=%s", pair->name);
 	}
+	if (event == SOURCE_CONNECTED || event == SOURCE_ALONE)
+		keep_alone(pair, event == SOURCE_ALONE);
 	if (event == SOURCE_SERVING && pair->phase != PAIR_STOPPING)
 		serve(pair);
 	else if (event == SOURCE_FENCED)

@@ -74,7 +74,7 @@ struct source_volume {
 };
 
 enum source_event {
-	SOURCE_CONNECTED,
+	SOURCE_CONNECTED, // the caller keeps that state.alone is over
 	SOURCE_DISCONNECTED, // text: why
 	SOURCE_SERVING, // writes are accepted from now on
 	SOURCE_FENCED, // nothing is served from now on; the caller keeps state.fenced, .split and what status says; text: why
@@ -90,6 +90,7 @@ enum source_event {
 	SOURCE_COMPARED, // epoch; all of the volumes was, after a doubt: the caller makes state.doubt DOUBT_NONE
 	SOURCE_MAP_DAMAGED, // text: what was done about it
 	SOURCE_MAP_LOST, // while it was in use; text: what is done about it
+	SOURCE_ALONE, // a change was acknowledged while the standby was not heard of: the caller keeps state.alone
 };
 
 #define SOURCE_REGION_BLOCKS 256 // 1 MiB

@@ -156,6 +156,10 @@ static void note_acknowledged(struct request *request)
 	struct source *source = request->source;
 	struct change_set *set = set_of(request);
 
+	if (!source->alone && source->session < SESSION_LEARNING && !source->fenced) {
+		source->alone = true;
+		source_tell(source, SOURCE_ALONE, 0, NULL);
+	}
 	if (set->oldest)
 		return;
 	set->oldest = clock_wall(source->clock);

@@ -241,14 +241,15 @@ static void open_wholly(struct pair *pair)
 }
 
 // A node that was fenced, and stopped before it could follow its successor:
-// without anything of its own it need not be told to.
+// without anything of its own it need not be told to. A split is for somebody to
+// decide, unless it was only feared (receiver/fence.c) and there is nothing.
 bool turn_found_fenced(struct pair *pair)
 {
 	const struct pair_state *state = &pair->files.state;
-	bool ordered = pair->files.config.auto_resync;
+	bool ordered = pair->files.config.auto_resync && !state->split;
 	struct turn *turn;
 
-	if (state->split || state->redo || (!ordered && state->local_bytes))
+	if (state->redo || (!ordered && state->local_bytes))
 		return false;
 	turn = turn_new(pair, TURN_RETURN, NULL, NULL);
 	if (!turn)

@@ -191,7 +191,7 @@ static void become_primary(struct pair_state *state, const struct turn *turn)
 	// What it wrote alone is no epoch that its peer could hold.
 	lineage_push(&state->lineage, &alone, turn->cut.epoch, &turn->cut.id);
 	lineage_push(&state->lineage, &generation, turn->cut.epoch + 1, &none);
-	state->fenced = state->split = state->untouched = state->handover = false;
+	state->fenced = state->split = state->untouched = state->alone = state->handover = false;
 	state->born = turn->wall;
 	state->promoted_epoch = turn->cut.epoch + 1;
 	state->promoted_point = state->born;

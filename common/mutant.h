@@ -36,6 +36,7 @@
 	MUTANT_DO(HANDOVER_FORGOTTEN)                                                                                  \
 	MUTANT_DO(HELD_READ_SERVED)                                                                                    \
 	MUTANT_DO(FENCE_FORGETS_SPLIT)                                                                                 \
+	MUTANT_DO(ALONE_FORGOTTEN)                                                                                     \
 	MUTANT_DO(UNTOUCHED_KEPT_MAP_RESET)                                                                            \
 	MUTANT_DO(RECENT_NOT_DROPPED)                                                                                  \
 	MUTANT_DO(RECENT_OF_OVERLAPPING)                                                                               \

@@ -16,7 +16,7 @@ void state_return(struct pair_state *state, const struct epoch_id *epoch, bool b
 	state->base_id = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? (struct id){{0}} : epoch->id;
 	state->yields = discard;
 	state->consistent = true;
-	state->split = state->untouched = state->handover = false;
+	state->split = state->untouched = state->alone = state->handover = false;
 	state->sync = (struct id){{0}};
 	state->sync_volume = 0;
 	state->sync_block = 0;
@@ -46,7 +46,8 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_bytes(&writer, state->peer_key, sizeof(state->peer_key));
 	write_id(&writer, &state->sync);
 	write_u32(&writer, state->sync_volume);
-	write_u32(&writer, 0);
+	write_u8(&writer, state->alone);
+	write_zeroes(&writer, 3);
 	write_u64(&writer, state->sync_block);
 	write_u64(&writer, state->promoted_epoch);
 	write_u64(&writer, (uint64_t)state->promoted_point);
@@ -140,7 +141,8 @@ int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state,
 	read_copy(&reader, state->peer_key, sizeof(state->peer_key));
 	state->sync = read_id(&reader);
 	state->sync_volume = read_u32(&reader);
-	read_zeroes(&reader, 4);
+	state->alone = read_bool(&reader);
+	read_zeroes(&reader, 3);
 	state->sync_block = read_u64(&reader);
 	state->promoted_epoch = read_u63(&reader);
 	state->promoted_point = (int64_t)read_u63(&reader);

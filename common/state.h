@@ -39,6 +39,7 @@ struct pair_state {
 	bool untouched; // primary: promoted, and not written to since: its change map begins empty
 	bool redo; // primary: the journal holds epochs that are not in the volumes yet
 	enum doubt doubt;
+	bool alone; // primary: has acknowledged changes while it did not hear of its standby, which may have been promoted
 	bool handover; // primary: it told its peer to take over, and serves nothing until it knows the outcome
 
 	// Fenced: what it had acknowledged beyond the point at which the newer

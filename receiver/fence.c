@@ -25,6 +25,7 @@ struct fence {
 	struct job job;
 	char name[NAME_MAX_LENGTH + 1];
 	bool known; // it was before
+	bool untouched; // the successor was not written to
 	int result;
 	struct error reason;
 };
@@ -58,6 +59,8 @@ static void mark_work(struct job *job)
 	fence->result = state_file_read(path, &state, &fence->reason);
 	if (!fence->result && state.role == ROLE_PRIMARY && !state.fenced) {
 		state.fenced = true;
+		// What that comes to its agent finds out.
+		state.split = state.alone && !state.handover && !fence->untouched;
 		fence->result = state_file_write(path, &state, &fence->reason);
 	}
 	close(lock);
@@ -103,6 +106,7 @@ void fence_pair(struct receiver *receiver, const char *name, const struct pair_s
 		return; // the peer comes again
 	fence->receiver = receiver;
 	fence->known = state->fenced;
+	fence->untouched = hello->untouched;
 	snprintf(fence->name, sizeof(fence->name), "%s", name);
 	TAILQ_INSERT_TAIL(&receiver->fences, fence, entry);
 	if (left)

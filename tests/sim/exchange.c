@@ -34,8 +34,8 @@ static void check_split(const struct node *node, const struct source_status *sta
 	const struct generation *generation = node->generation, *child = node->sim->nodes[!node->index].generation;
 	const struct cut *left = NULL;
 
-	if (node->sim->rolled || generation->tainted || !node->serving || generation->handed || !node->told_touched ||
-	    status->split || !child)
+	if (node->sim->rolled || generation->tainted || !(node->serving || node->state.alone) || generation->handed ||
+	    !node->told_touched || status->split || !child)
 		return;
 	if (child->parent == generation)
 		left = model_find_cut(&generation->model, child->lineage.ancestors[0].epoch);

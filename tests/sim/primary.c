@@ -19,6 +19,20 @@ static void touch_saved(void *user, int error)
 		source_touched(node->source, error);
 }
 
+static void alone_saved(void *user, int error)
+{
+	(void)user;
+	(void)error;
+}
+
+static void keep_alone(struct node *node, bool alone)
+{
+	if (node->state.alone == alone)
+		return;
+	node->state.alone = alone;
+	node_save(node, alone_saved);
+}
+
 static void started_serving(struct node *node)
 {
 	struct simulation *sim = node->sim;
@@ -54,10 +68,10 @@ static void was_fenced(struct node *node, const char *why)
 
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {"connected", "disconnected", "serving",           "fenced",
-	                                    "touched",   "not-taken",    "switchover-wanted", "refused",
-	                                    "cut",       "durable",      "widened",           "sync-started",
-	                                    "sync-done", "compared",     "map-damaged",       "map-lost"};
+	static const char *const names[] = {
+	        "connected",         "disconnected", "serving",     "fenced",   "touched", "not-taken",
+	        "switchover-wanted", "refused",      "cut",         "durable",  "widened", "sync-started",
+	        "sync-done",         "compared",     "map-damaged", "map-lost", "alone"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -76,6 +90,10 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		break;
 	case SOURCE_SWITCHOVER_WANTED:
 		exchange_wanted(node);
+		break;
+	case SOURCE_CONNECTED:
+	case SOURCE_ALONE:
+		keep_alone(node, event == SOURCE_ALONE);
 		break;
 	case SOURCE_TOUCHED:
 		node->state.untouched = false;
