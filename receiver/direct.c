@@ -221,7 +221,7 @@ static void numbered(struct sink *sink)
 
 	direct->stage = DIRECT_NONE;
 	sink->again = true;
-	sink->recovery_point = direct->begin.cut_wall;
+	frames_point(sink, direct->begin.cut_wall);
 	if (peer_waits(sink))
 		session_durable(sink, direct->begin.epoch);
 	sink_event(sink, SINK_DURABLE, direct->begin.epoch, NULL);

@@ -40,12 +40,25 @@ static void note_clock(struct sink *sink, int64_t wall)
 	uint64_t now = clock_now(sink->clock), delay;
 	int64_t apart = wall - (int64_t)now;
 
-	if (!sink->told || apart > sink->peer_clock - DRIFT || apart < sink->peer_clock - DELAY_MAX)
+	// One that goes back was set back: heartbeats are not overtaken.
+	if (!sink->told || apart > sink->peer_clock - DRIFT || apart < sink->peer_clock - DELAY_MAX ||
+	    wall < sink->peer_wall)
 		sink->peer_clock = apart;
 	else
 		sink->peer_clock -= DRIFT;
 	delay = (uint64_t)(sink->peer_clock - apart);
 	sink->told = delay < now ? now - delay : 1;
+	sink->peer_wall = wall;
+	if (!sink->point_at)
+		frames_point(sink, sink->recovery_point);
+}
+
+// From now on its age is told by our own clock, however theirs are set.
+void frames_point(struct sink *sink, int64_t wall)
+{
+	sink->recovery_point = wall;
+	if (__builtin_sub_overflow(wall, sink->peer_clock, &sink->point_at) || !sink->told || wall <= 0)
+		sink->point_at = 0;
 }
 
 static int take_heartbeat(struct sink *sink, const struct frame *frame, struct error *err)
@@ -61,7 +74,7 @@ static int take_heartbeat(struct sink *sink, const struct frame *frame, struct e
 	note_clock(sink, heartbeat.wall);
 	if (sink->session.takes_epochs && heartbeat.clean && heartbeat.cut == journal_durable(sink->journal) &&
 	    id_equal(&sink->session.hello.lineage.generation, &sink->lineage.generation))
-		sink->recovery_point = heartbeat.wall;
+		frames_point(sink, heartbeat.wall);
 	return 0;
 }
 

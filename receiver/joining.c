@@ -190,8 +190,10 @@ static int check_proof(struct joining *joining)
 		        "the token is not the one of the open invitation for pair %s; use the newest, or invite anew",
 		        join->pair_name);
 	if (joining->invitation.expires < (int64_t)time(NULL))
-		return fail(&joining->reason, EKEYEXPIRED, "the token for pair %s has expired; invite anew",
-		            join->pair_name);
+		return fail(&joining->reason, EKEYEXPIRED,
+		            "the token for pair %s has expired, %lld s ago by the clock of the standby, which made it; "
+		            "invite anew",
+		            join->pair_name, (long long)((int64_t)time(NULL) - joining->invitation.expires));
 	return 0;
 }
 

@@ -285,7 +285,7 @@ static void journal_durable_event(void *user, const struct commit *commit)
 	struct sink *sink = user;
 	bool completes = commit->completes && !sink->consistent && id_equal(&commit->sync, &sink->state.sync);
 
-	sink->recovery_point = commit->cut_wall;
+	frames_point(sink, commit->cut_wall);
 	if (completes)
 		sink->consistent = true;
 	if (commit->adopts)

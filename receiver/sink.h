@@ -70,7 +70,7 @@ struct sink_status {
 	uint64_t heard; // clock_now() of the last frame from the peer; 0: never
 	uint64_t told; // clock_now() at which the peer sent what it told last, estimated; 0: nothing yet
 	int64_t recovery_point; // wall clock of the primary at the newest point, ns; 0: none
-	int64_t skew; // peer's wall clock minus ours, ns, as far as is known
+	int64_t skew; // peer's wall clock when it was there minus ours then, as ours shows it now; ns, as far as is known
 	uint64_t journal_used; // bytes
 	uint64_t received_bytes, receive_rate; // wire; bytes, bytes a second
 	bool promotable;

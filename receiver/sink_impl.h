@@ -113,9 +113,11 @@ struct sink {
 	bool failed;
 	struct error failed_text;
 	int64_t recovery_point;
+	int64_t point_at; // clock_now() at which the peer was there, estimated; 0: not known
 	uint64_t heard; // clock_now()
 	uint64_t primary_lag, primary_cut, primary_outlook;
 	uint64_t told; // clock_now() when the primary sent its last heartbeat, estimated; 0: none came
+	int64_t peer_wall; // of its last heartbeat
 	int64_t peer_clock; // its wall clock minus our clock_now(), of those that were the least on their way
 	uint64_t received_bytes, counted_bytes, receive_rate;
 
@@ -172,6 +174,7 @@ void welcome_send(struct sink *sink); // once settled: WELCOME, or REFUSE
 
 // frames.c. 0, -EAGAIN (again when something has changed), or the reason to
 // close the connection.
+void frames_point(struct sink *sink, int64_t wall); // the newest point is of that moment of the peer's wall clock
 int frames_take(struct sink *sink, const struct frame *frame, struct error *err);
 
 // direct.c

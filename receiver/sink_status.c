@@ -57,7 +57,10 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	status->heard = sink->heard;
 	status->recovery_point = sink->consistent ? sink->recovery_point : 0;
 	status->told = sink->told;
-	if (sink->told) // both move on, whatever happens to our wall clock
+	if (sink->point_at) // both move on, whatever happens to the wall clocks
+		status->skew = (int64_t)((uint64_t)sink->recovery_point - (uint64_t)sink->point_at +
+		                         clock_now(sink->clock) - (uint64_t)clock_wall(sink->clock));
+	else if (sink->told)
 		status->skew = (int64_t)((uint64_t)sink->peer_clock + clock_now(sink->clock) -
 		                         (uint64_t)clock_wall(sink->clock));
 	status->journal_used = journal_used(sink->journal);
