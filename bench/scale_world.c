@@ -129,7 +129,7 @@ static bool no_hole(struct disk *disk, uint64_t offset, uint64_t *length)
 }
 
 static const struct disk_ops disk_ops = {io_submit, no_hole};
-static struct disk volume_disk = {&disk_ops, 0, 4096}, intent_disk = {&disk_ops, 0, 4096};
+static struct disk volume_disk = {.ops = &disk_ops, .align = 4096}, intent_disk = {.ops = &disk_ops, .align = 4096};
 
 static void io_carry_out(struct disk_io *io)
 {

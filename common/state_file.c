@@ -127,7 +127,7 @@ static void loaded(void *user, int error, const void *payload, size_t length, bo
 int state_file_write(const char *path, const struct pair_state *state, struct error *err)
 {
 	static const struct disk_ops ops = {patient_submit, patient_hole};
-	struct patient_disk disk = {{&ops, SLOTS_BYTES, 1}, -1, NULL, &disk.first};
+	struct patient_disk disk = {{.ops = &ops, .size = SLOTS_BYTES, .align = 1}, -1, NULL, &disk.first};
 	uint8_t payload[STATE_ENCODED_MAX];
 	struct slots *slots = slots_new(&disk.disk, 0, STATE_SLOT_KIND_PAIR);
 	int result = -ENOMEM;

@@ -129,7 +129,7 @@ struct memdisk *memdisk_new(uint64_t size, uint32_t align)
 	struct memdisk *memdisk = need(calloc(1, sizeof(*memdisk)));
 
 	assert_int_equal(size % MEMDISK_SECTOR, 0);
-	memdisk->disk = (struct disk){&ops, size, align};
+	memdisk->disk = (struct disk){.ops = &ops, .size = size, .align = align};
 	memdisk->bytes = need(calloc(1, size));
 	memdisk->durable = need(calloc(1, size));
 	memdisk->version = need(calloc(sector_count(memdisk), sizeof(uint64_t)));
