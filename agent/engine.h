@@ -8,7 +8,9 @@
 //   regions.c    the write-intent log in the write path
 //   capture.c    reading frozen blocks, and the gate that writes pass
 //   epoch.c      cut, widen, durable, rejoin
+//   stage.c      what remains of an epoch that was given up
 //   shipper.c    the walk over an epoch
+//   fit.c        how large a frame may be
 //   parcel.c     blocks on their way to the channel
 //   oversize.c   changes that the standby's journal cannot hold
 //   uplink.c     the connection with the standby
@@ -63,6 +65,11 @@ struct volume {
 	bool no_unmap; // the disk cannot make holes: trims do nothing
 };
 
+struct position {
+	unsigned volume;
+	uint64_t block;
+};
+
 enum plan {
 	PLAN_CHANGES, // ship what changed
 	PLAN_COMPARE, // first compare everything, in one atomic epoch
@@ -75,20 +82,50 @@ struct epoch {
 	uint64_t number; // 0: this entry is free
 	struct id id;
 	enum epoch_kind kind;
-	bool all; // every block belongs to it, not only those of its set
+	bool all; // every block from all_from on belongs to it, not only those of its set
+	struct position all_from;
 	bool compare; // content travels only where hashes differ
 	bool completes;
 	bool adopts;
 	bool begun; // BEGIN was sent
 	struct change_set *set; // NULL: DIRECT, and all
+	struct change_set *carried; // sent: of what it continues; NULL: nothing
+	uint64_t continues; // the epoch that was left and is a part of it; 0: none
+	struct position continued_at; // as far as that
+	uint64_t base; // once begun: what it is a change of
 	int64_t cut_wall, cut_boot; // clock_wall(), clock_boot()
 	uint64_t cut_at; // clock_now()
 	uint64_t content; // bytes, of its set
 };
 
-struct position {
-	unsigned volume;
-	uint64_t block;
+// What the standby has of epochs that were left, and what is not known of that.
+struct stage {
+	struct id name; // of what this process ships
+	bool overfull; // with it an epoch was too large for the journal
+	uint64_t epoch; // the last that is kept there in part; 0: none is
+	struct position at; // of it everything before this place is there
+	struct change_set *carried; // what is there, of all of them; NULL: nothing
+	struct position compared; // of all blocks: those before are there, or alike
+	uint64_t base; // what they are changes of
+	enum plan plan; // that they were cut by
+	bool adopts;
+	struct epoch left; // the standby has not said yet how much of it is there; number 0: none
+	struct position left_at; // it has no more
+	bool split, rest_moved; // it has said it; and what it lacks is in the open set again
+	unsigned merge_volume;
+	uint64_t merge_index;
+	struct position marked; // where it was last told that the epoch is
+	uint64_t marked_at; // clock_now()
+	uint32_t unmarked; // blocks of content that were sent since
+	bool needed; // a connection was lost within an epoch, and none was complete in one since
+};
+
+// What the channel takes.
+struct fit {
+	uint32_t blocks; // of content in a frame
+	unsigned frames; // that it has
+	uint64_t began; // clock_now(): since when this was counted
+	uint64_t wire, raw; // bytes
 };
 
 enum session_state {
@@ -193,6 +230,9 @@ struct source {
 	struct epoch capturing; // number 0: none
 	struct epoch sent[MAP_SETS]; // awaiting DURABLE, oldest first
 	unsigned sent_count;
+	struct epoch lost[MAP_SETS]; // were on their way when the connection ended
+	unsigned lost_count;
+	uint64_t compared; // the last epoch that was sent, if nothing is suspect after it; else 0
 	uint64_t base; // what the next BEGIN bases on
 	uint64_t settled; // the last epoch that the standby said it has
 	bool rejected; // no BEGIN until all sent ones are settled
@@ -204,6 +244,9 @@ struct source {
 	uint64_t measured, measured_at; // wire bytes and clock_now() when the last epoch became durable
 	enum trouble trouble; // why the last epoch was given up
 	enum trouble peer_trouble; // of the standby's disks, as last heard on this connection
+
+	struct stage stage; // stage.c
+	struct fit fit; // fit.c
 
 	// shipper.c
 	struct position cursor;
@@ -247,6 +290,7 @@ struct source {
 	bool split;
 	bool copied; // REFUSED: the standby has an epoch that a copy of this node cut
 	bool adopting; // the next atomic epoch makes the standby follow our generation
+	bool beyond_known; // what the standby holds beyond is in the sets already
 	uint64_t peer_bytes;
 	int64_t peer_since, peer_born;
 	bool ever_ready;
@@ -315,13 +359,42 @@ void epoch_rejected(struct source *source, uint64_t number, enum reject_cause ca
 void epoch_disconnected(struct source *source);
 void epoch_settle(struct source *source, uint64_t durable); // what the handshake says of sent epochs
 int epoch_init(struct source *source);
+void epoch_merge(struct source *source); // goes on with sets that rejoin or are split
+void set_rejoin(struct map *map, struct change_set *set); // with epoch_merge()
+bool epoch_all(const struct epoch *epoch, unsigned volume, uint64_t block); // belongs to it, changed or not
 uint64_t epoch_next(const struct epoch *epoch, const struct volume *volumes, unsigned volume, uint64_t block);
 bool epoch_zero(const struct epoch *epoch, unsigned volume, uint64_t block);
 // Blocks of the epoch that follow one another from a member on, are not zero
 // granules and were not captured early; at most max.
 uint32_t epoch_run(struct source *source, unsigned volume, uint64_t block, uint32_t max);
 
+// stage.c
+void stage_init(struct source *source);
+bool stage_leave(struct source *source); // the epoch that is captured; false: nothing of it is worth it
+void stage_ask(struct source *source); // how much of it arrived
+void stage_told(struct source *source, const struct wire_stage *staged); // the answer
+void stage_sent(struct source *source, uint32_t blocks); // of content
+void stage_begin(struct source *source); // an epoch was cut
+void stage_tick(struct source *source); // tells how far it is, lest the connection end
+void stage_claim(struct source *source,
+                 const struct wire_welcome *welcome); // part of an epoch that was sent may be kept
+bool stage_meet(struct source *source, const struct wire_welcome *welcome); // whether it is continued
+void stage_drop(struct source *source); // nothing is continued: all of it rejoins, by epoch_merge()
+bool stage_pending(const struct source *source); // there is something to be continued, or may be
+bool stage_split(struct source *source); // false: call it again
+bool stage_holds(const struct source *source, unsigned volume, uint64_t block); // has it, whatever it is now
+struct change_set *stage_take(struct source *source); // the epoch was sent: what it continues
+
+// fit.c
+void fit_init(struct source *source);
+void fit_sent(struct source *source); // a frame with content
+void fit_done(struct source *source, const struct message *message);
+void fit_lost(struct source *source); // the connection
+uint32_t fit_blocks(const struct source *source); // of content that a frame is to hold at most
+unsigned fit_frames(const struct source *source, unsigned max); // so many are to be on their way at most
+
 // shipper.c
+struct position shipper_handed(const struct source *source); // everything before was handed to the channel
 void shipper_pump(struct source *source);
 void shipper_mark(struct source *source); // sync in place: asks to make the progress durable
 void shipper_init(struct source *source);

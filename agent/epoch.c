@@ -10,11 +10,23 @@
 #define RETRY_MIN (100 * NSEC_PER_MSEC)
 #define RETRY_MAX (10 * NSEC_PER_SEC)
 
+bool epoch_all(const struct epoch *epoch, unsigned volume, uint64_t block)
+{
+	if (!epoch->all || volume < epoch->all_from.volume)
+		return false;
+	return volume > epoch->all_from.volume || block >= epoch->all_from.block;
+}
+
 uint64_t epoch_next(const struct epoch *epoch, const struct volume *volumes, unsigned volume, uint64_t block)
 {
-	if (epoch->all)
+	uint64_t all = BITMAP_NONE, next;
+
+	if (epoch_all(epoch, volume, block))
 		return block < volumes[volume].blocks ? block : BITMAP_NONE;
-	return bitmap_next(&epoch->set->dirty[volume], block);
+	if (epoch->all && epoch->all_from.volume == volume && epoch->all_from.block < volumes[volume].blocks)
+		all = epoch->all_from.block;
+	next = bitmap_next(&epoch->set->dirty[volume], block);
+	return next < all ? next : all;
 }
 
 bool epoch_zero(const struct epoch *epoch, unsigned volume, uint64_t block)
@@ -30,7 +42,7 @@ uint32_t epoch_run(struct source *source, unsigned volume, uint64_t block, uint3
 
 	if (max > left)
 		max = (uint32_t)left;
-	if (!epoch->all)
+	if (!epoch_all(epoch, volume, block))
 		max = (uint32_t)bitmap_run(&epoch->set->dirty[volume], block, max);
 	while (count < max && !epoch_zero(epoch, volume, block + count) &&
 	       !early_find(source->early, volume, block + count))
@@ -55,8 +67,12 @@ static struct change_set *next_to_merge(struct source *source)
 	return NULL;
 }
 
-static void merge(struct source *source)
+void epoch_merge(struct source *source)
 {
+	if (!stage_split(source)) {
+		clock_set(source->clock, &source->merge_timer, 0);
+		return;
+	}
 	for (;;) {
 		if (!source->merging) {
 			source->merging = next_to_merge(source);
@@ -83,7 +99,7 @@ static void merge(struct source *source)
 
 static void merge_more(struct timer *timer)
 {
-	merge(container_of(timer, struct source, merge_timer));
+	epoch_merge(container_of(timer, struct source, merge_timer));
 }
 
 static void cut_due(struct timer *timer)
@@ -112,6 +128,13 @@ int epoch_init(struct source *source)
 	return 0;
 }
 
+// A mutant's.
+static void forget_carried(struct bitmap *dirty, const struct bitmap *carried)
+{
+	for (uint64_t at = 0; (at = bitmap_next(carried, at)) != BITMAP_NONE; at++)
+		bitmap_clear(dirty, at, 1);
+}
+
 static void freeze(struct source *source, struct change_set *free_set)
 {
 	struct change_set *set = source->open;
@@ -120,6 +143,8 @@ static void freeze(struct source *source, struct change_set *free_set)
 	set->epoch = source->map.cut;
 	source->capturing.set = set;
 	set_open(source, free_set);
+	for (unsigned i = 0; MUTANT(STAGED_NOT_SENT_AGAIN) && source->stage.carried && i < source->volume_count; i++)
+		forget_carried(&set->dirty[i], &source->stage.carried->dirty[i]);
 	for (unsigned i = 1; MUTANT(CUT_PER_VOLUME) && i < source->volume_count; i++)
 		source->volumes[i].open = set;
 }
@@ -139,6 +164,9 @@ static void cut(struct source *source, struct change_set *free_set)
 	        .compare = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE || (plan == PLAN_WALK && source->doubtful),
 	        .completes = plan == PLAN_COMPLETE,
 	        .adopts = source->adopting && !in_place,
+	        .continues = source->stage.epoch,
+	        .continued_at = source->stage.at,
+	        .all_from = source->stage.compared,
 	        .cut_wall = clock_wall(source->clock),
 	        .cut_boot = clock_boot(source->clock),
 	};
@@ -150,6 +178,7 @@ static void cut(struct source *source, struct change_set *free_set)
 	if (plan == PLAN_WALK)
 		oversize_begin(source);
 	source->cursor = in_place ? source->marked : (struct position){0};
+	stage_begin(source);
 	source->passed = 0;
 	map_save(&source->map);
 	regions_note(source);
@@ -190,7 +219,7 @@ static bool due(struct source *source, uint64_t *again)
 	        .busy = source->sent_count > 0,
 	};
 
-	if (source->drain != DRAIN_NONE || source->adopting)
+	if (source->drain != DRAIN_NONE || source->adopting || source->stage.epoch)
 		return true;
 	return cadence_due(&source->cadence, clock_now(source->clock), &load, again);
 }
@@ -201,7 +230,7 @@ void epoch_consider(struct source *source)
 	uint64_t when = source->not_before, again;
 
 	if (!uplink_ready(source) || source->paused || source->stopping || source->stuck || source->capturing.number ||
-	    source->merging || source->rejected)
+	    source->merging || source->rejected || source->stage.left.number)
 		return;
 	// What is not an epoch of changes is waited for; a full sync needs no set.
 	if ((source->plan != PLAN_CHANGES || source->adopting) && source->sent_count)
@@ -209,7 +238,7 @@ void epoch_consider(struct source *source)
 	if (source->plan != PLAN_FULL_SYNC && !free_set)
 		return;
 	if (source->plan == PLAN_CHANGES) {
-		if (set_empty(&source->map, source->open) && !source->adopting)
+		if (set_empty(&source->map, source->open) && !source->adopting && !source->stage.epoch)
 			return;
 		if (!due(source, &again) && again > when)
 			when = again;
@@ -220,12 +249,12 @@ void epoch_consider(struct source *source)
 		cut(source, free_set);
 }
 
-static void rejoin(struct source *source, struct change_set *set)
+void set_rejoin(struct map *map, struct change_set *set)
 {
 	if (!set)
 		return;
 	set->epoch = 0;
-	map_save(&source->map);
+	map_save(map);
 }
 
 // Not before a while, and a longer one each time.
@@ -236,13 +265,15 @@ static void back_off(struct source *source, enum trouble trouble)
 	source->retry_delay = source->retry_delay * 2 < RETRY_MAX ? source->retry_delay * 2 : RETRY_MAX;
 }
 
-// The epoch is no longer captured; writers that waited for it go on.
-static void give_up_capture(struct source *source)
+// The epoch is no longer captured; writers that waited for it go on. leave: what the
+// standby has of it may be continued.
+static void give_up_capture(struct source *source, bool leave)
 {
 	struct change_set *set = source->capturing.set;
 
 	if (!source->capturing.number)
 		return;
+	leave = leave && stage_leave(source);
 	source->capturing.number = 0;
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->volumes[i].open = source->open;
@@ -250,26 +281,38 @@ static void give_up_capture(struct source *source)
 	early_reset(source->early);
 	if (MUTANT(WIDEN_FORGETS_CAPTURED) && set)
 		set_release(&source->map, set);
-	else
-		rejoin(source, set);
+	else if (!leave)
+		set_rejoin(&source->map, set);
 	capture_cancel_all(source);
+}
+
+static void send_abort(struct source *source, uint64_t number)
+{
+	struct wire_epoch abort = {.epoch = number, .wall = clock_wall(source->clock)};
+	uint8_t body[WIRE_BODY_MAX];
+
+	uplink_send(source, FRAME_ABORT, body, wire_put_epoch(body, &abort));
 }
 
 void epoch_widen(struct source *source, enum trouble trouble, const char *why)
 {
 	uint64_t number = source->capturing.number;
-	struct wire_epoch abort = {.epoch = number, .wall = clock_wall(source->clock)};
-	uint8_t body[WIRE_BODY_MAX];
+	bool begun = source->capturing.begun;
 
 	if (!number)
 		return;
-	if (source->capturing.begun && uplink_ready(source))
-		uplink_send(source, FRAME_ABORT, body, wire_put_epoch(body, &abort));
+	// Some of it is there, and need not be sent again.
+	if (source->passed && source->capturing.kind == EPOCH_ATOMIC)
+		source->retry_delay = RETRY_MIN;
 	if (trouble)
 		back_off(source, trouble);
-	give_up_capture(source);
+	give_up_capture(source, true);
+	if (source->stage.left.number == number)
+		stage_ask(source);
+	else if (begun && uplink_ready(source))
+		send_abort(source, number);
 	source_tell(source, SOURCE_WIDENED, number, why);
-	merge(source);
+	epoch_merge(source);
 }
 
 void epoch_captured(struct source *source)
@@ -283,6 +326,8 @@ void epoch_captured(struct source *source)
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->volumes[i].open = source->open;
 	recent_captured(source->recent, epoch->number);
+	epoch->carried = stage_take(source);
+	source->compared = epoch->compare || epoch->completes ? epoch->number : 0;
 	source->base = epoch->number;
 	source->sent[source->sent_count++] = *epoch;
 	epoch->number = 0;
@@ -301,7 +346,7 @@ static void measure(struct source *source, const struct epoch *epoch)
 {
 	uint64_t now = clock_now(source->clock), bytes = source->shipped.total - source->measured;
 
-	if (epoch->kind == EPOCH_ATOMIC && !epoch->compare)
+	if (epoch->kind == EPOCH_ATOMIC && !epoch->compare && !epoch->continues)
 		cadence_shipped(&source->cadence, epoch->content, bytes, now - begun(source, epoch));
 	source->measured = source->shipped.total;
 	source->measured_at = now;
@@ -330,6 +375,8 @@ static void completed(struct source *source, const struct epoch *epoch)
 		source->map.sync = (struct id){{0}};
 		source->map.partial = false;
 	}
+	if (epoch->carried)
+		set_release(&source->map, epoch->carried);
 	if (epoch->set)
 		set_release(&source->map, epoch->set);
 	else
@@ -345,7 +392,7 @@ static void completed(struct source *source, const struct epoch *epoch)
 
 void epoch_durable(struct source *source, uint64_t number)
 {
-	bool known = false;
+	bool known = false, continued = false;
 
 	for (unsigned i = 0; i < source->sent_count; i++)
 		known |= source->sent[i].number == number;
@@ -358,11 +405,14 @@ void epoch_durable(struct source *source, uint64_t number)
 
 		drop_sent(source, 0);
 		measure(source, &epoch);
+		continued |= epoch.continues != 0;
 		completed(source, &epoch);
 	}
 	source->settled = number;
 	source->retry_delay = RETRY_MIN;
 	source->trouble = TROUBLE_NONE;
+	source->stage.overfull = false;
+	source->stage.needed &= continued;
 	if (source->rejected && !source->sent_count) {
 		source->rejected = false;
 		source->base = source->settled;
@@ -383,31 +433,43 @@ void epoch_rejected(struct source *source, uint64_t number, enum reject_cause ca
 	        [REJECT_TOO_LARGE] = TROUBLE_JOURNAL_FULL,
 	};
 
+	bool continued = source->stage.epoch || source->stage.left.number;
+
 	back_off(source, troubles[cause]);
-	give_up_capture(source);
+	give_up_capture(source, false);
+	stage_drop(source);
 	while (source->sent_count && source->sent[source->sent_count - 1].number >= number) {
-		rejoin(source, source->sent[source->sent_count - 1].set);
+		continued |= source->sent[source->sent_count - 1].continues != 0;
+		set_rejoin(&source->map, source->sent[source->sent_count - 1].set);
+		set_rejoin(&source->map, source->sent[source->sent_count - 1].carried);
 		source->sent_count--;
 	}
 	// What was sent before it may still become durable, and is then the base.
 	source->rejected = source->sent_count > 0;
 	if (!source->rejected)
 		source->base = source->settled;
-	if (cause == REJECT_TOO_LARGE)
+	// What was overwritten takes room in what is kept: once more without that.
+	if (cause == REJECT_TOO_LARGE && continued && !source->stage.overfull)
+		source->stage.overfull = true;
+	else if (cause == REJECT_TOO_LARGE)
 		oversize_rejected(source);
-	merge(source);
+	epoch_merge(source);
 }
 
 void epoch_disconnected(struct source *source)
 {
-	give_up_capture(source);
+	give_up_capture(source, true);
 	for (unsigned i = 0; MUTANT(FROZEN_LOST_ON_DISCONNECT) && i < source->sent_count; i++)
 		if (source->sent[i].set)
 			set_release(&source->map, source->sent[i].set);
 	// Their sets stay frozen until the standby says which epochs it has.
+	for (unsigned i = 0; i < source->sent_count; i++)
+		source->lost[i] = source->sent[i];
+	if (source->sent_count)
+		source->lost_count = source->sent_count;
 	source->sent_count = 0;
 	source->rejected = false;
-	merge(source);
+	epoch_merge(source);
 }
 
 void epoch_settle(struct source *source, uint64_t durable)
@@ -415,12 +477,13 @@ void epoch_settle(struct source *source, uint64_t durable)
 	for (unsigned i = 0; i < MAP_SETS; i++) {
 		struct change_set *set = &source->map.sets[i];
 
-		if (set->state != SET_FROZEN || !set->epoch)
+		if (set->state != SET_FROZEN || !set->epoch || set == source->stage.carried ||
+		    (source->stage.left.number && set == source->stage.left.set))
 			continue;
 		if (set->epoch <= durable || MUTANT(UNACKED_TAKEN_AS_DURABLE))
 			set_release(&source->map, set);
 		else
-			rejoin(source, set);
+			set_rejoin(&source->map, set);
 	}
-	merge(source);
+	epoch_merge(source);
 }

@@ -69,6 +69,8 @@ static void fence(struct source *source, const struct source_successor *successo
 		return;
 	(void)source_map_lost(source);
 	epoch_disconnected(source);
+	stage_drop(source);
+	source->lost_count = 0;
 	forget_shared(source, &successor->lineage);
 	// Also when it serves no more since: what it acknowledged beside its successor
 	// is not what that one left behind.
@@ -150,7 +152,12 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 {
 	uint64_t durable = welcome->hello.epoch;
 
+	stage_claim(source, welcome);
 	source->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
+	// As good as a DURABLE.
+	if (welcome->consistent && !source->adopting && source->compared && durable == source->compared)
+		source->map.suspect = source->doubtful = false;
+	source->compared = 0;
 	if (welcome->consistent && verdict == VERDICT_CONTINUE &&
 	    epoch_ids_match(&source->map.ids, durable, &welcome->hello.epoch_id) != EPOCH_OURS)
 		source->map.suspect = true;
@@ -187,6 +194,7 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 	}
 	if (source->map.cut < durable)
 		source->map.cut = durable;
+	source->beyond_known = stage_meet(source, welcome) && source->adopting;
 	source->base = source->settled = durable;
 	source->durable = source->applied = welcome->consistent ? durable : 0;
 	map_save(&source->map);
@@ -205,7 +213,7 @@ void source_serve(struct source *source)
 static void learned(struct source *source)
 {
 	source->session = SESSION_READY;
-	epoch_consider(source);
+	epoch_merge(source);
 }
 
 // Blocks that a former primary holds beyond: it is to get them back as they
@@ -221,10 +229,10 @@ void greeting_beyond(struct source *source, const struct wire_beyond *beyond)
 			uplink_lost(source, "the standby told of blocks that are outside of the volumes");
 			return;
 		}
-		if (!MUTANT(BEYOND_IGNORED))
+		if (!MUTANT(BEYOND_IGNORED) && !source->beyond_known)
 			bitmap_set(&source->open->dirty[beyond->volume], extent->first, extent->count);
 	}
-	if (!source->open->opened)
+	if (!source->open->opened && !source->beyond_known)
 		source->open->opened = clock_now(source->clock);
 	if (beyond->last)
 		learned(source);

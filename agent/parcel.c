@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define PARCEL_EXTENTS 128
+#define COMPARED_MORE 4 // times what fits
 
 struct piece {
 	struct capture capture;
@@ -27,6 +28,7 @@ struct parcel {
 	bool compare; // content is to be compared first
 	bool asked, answered; // COMPARE sent, DIFFER received
 	bool in_channel;
+	bool ready; // to be handed over, in its turn
 	bool handed; // BLOCKS were given to the channel
 	bool cancelled;
 	struct wire_differ differ;
@@ -35,7 +37,7 @@ struct parcel {
 
 _Static_assert(PARCEL_EXTENTS <= BLOCKS_EXTENTS_SEND_MAX, "the encoder has room to split");
 
-struct parcel *parcel_new(struct source *source, bool compare)
+struct parcel *parcel_new(struct source *source)
 {
 	struct parcel *parcel = TAILQ_FIRST(&source->idle);
 	uint8_t *data;
@@ -60,8 +62,9 @@ struct parcel *parcel_new(struct source *source, bool compare)
 	parcel->data = data;
 	parcel->piece_count = 0;
 	parcel->reading = 0;
-	parcel->compare = compare;
-	parcel->asked = parcel->answered = parcel->in_channel = parcel->handed = parcel->cancelled = false;
+	parcel->compare = false;
+	parcel->asked = parcel->answered = parcel->in_channel = parcel->ready = parcel->handed = false;
+	parcel->cancelled = false;
 	TAILQ_INSERT_TAIL(&source->parcels, parcel, link);
 	TAILQ_INSERT_TAIL(&source->every, parcel, any);
 	source->parcel_count++;
@@ -86,6 +89,7 @@ static void message_done(struct message *message)
 	struct source *source = parcel->source;
 
 	parcel->in_channel = false;
+	fit_done(source, message);
 	source->tokens -= (int64_t)message->wire_bytes;
 	source->shipped.total += message->wire_bytes;
 	if (parcel->handed || (parcel->cancelled && !parcel->reading))
@@ -108,6 +112,7 @@ static void send_parcel(struct parcel *parcel, enum frame_type type)
 	        .done = message_done,
 	};
 	parcel->in_channel = true;
+	fit_sent(parcel->source);
 	channel_send(parcel->source->channel, &parcel->message);
 }
 
@@ -142,12 +147,27 @@ static void keep_differing(struct parcel *parcel)
 
 static void hand_over(struct parcel *parcel)
 {
-	TAILQ_REMOVE(&parcel->source->parcels, parcel, link);
+	struct source *source = parcel->source;
+	uint32_t blocks = parcel->blocks;
+
+	TAILQ_REMOVE(&source->parcels, parcel, link);
 	parcel->handed = true;
 	if (parcel->extent_count)
 		send_parcel(parcel, FRAME_BLOCKS);
 	else
 		parcel_release(parcel);
+	stage_sent(source, blocks);
+}
+
+// What is compared may be continued only where nothing beyond was sent.
+static void hand_over_ready(struct source *source, struct parcel *parcel)
+{
+	if (!source->capturing.compare || source->capturing.kind != EPOCH_ATOMIC) {
+		hand_over(parcel);
+		return;
+	}
+	while ((parcel = TAILQ_FIRST(&source->parcels)) && parcel->ready)
+		hand_over(parcel);
 }
 
 void parcel_step(struct parcel *parcel)
@@ -160,11 +180,13 @@ void parcel_step(struct parcel *parcel)
 		send_parcel(parcel, FRAME_COMPARE);
 		return;
 	}
-	if (parcel->asked && !parcel->answered)
+	if (parcel->ready || (parcel->asked && !parcel->answered))
 		return;
 	if (parcel->answered)
 		keep_differing(parcel);
-	hand_over(parcel);
+	parcel->answered = false;
+	parcel->ready = true;
+	hand_over_ready(parcel->source, parcel);
 }
 
 void parcels_differ(struct source *source, const struct wire_differ *differ)
@@ -292,21 +314,48 @@ void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count)
 	capture_start(&piece->capture);
 }
 
+// What is compared travels as hashes first, and rarely as a whole after that.
+static uint32_t most_blocks(const struct parcel *parcel)
+{
+	uint64_t most = (uint64_t)fit_blocks(parcel->source) * (parcel->compare ? COMPARED_MORE : 1);
+
+	return most < PARCEL_BLOCKS ? (uint32_t)most : (uint32_t)PARCEL_BLOCKS;
+}
+
 bool parcel_fits(const struct parcel *parcel, uint32_t blocks)
 {
-	return parcel->blocks + blocks <= PARCEL_BLOCKS && parcel->extent_count < PARCEL_EXTENTS &&
+	uint32_t most = parcel->blocks ? most_blocks(parcel) : (uint32_t)PARCEL_BLOCKS;
+
+	return parcel->blocks + blocks <= most && parcel->extent_count < PARCEL_EXTENTS &&
 	       !(parcel->compare && parcel->extent_count > 0 && !parcel->blocks);
 }
 
 uint32_t parcel_room(const struct parcel *parcel)
 {
-	return (uint32_t)PARCEL_BLOCKS - parcel->blocks;
+	uint32_t most = most_blocks(parcel);
+
+	return most > parcel->blocks ? most - parcel->blocks : 1;
 }
 
 // Content that is compared first, and zeroes, travel apart.
 bool parcel_add_zero(struct parcel *parcel, uint64_t first, uint64_t count)
 {
 	return !(parcel->compare && parcel->blocks) && add_extent(parcel, first, count, true);
+}
+
+bool parcel_empty(const struct parcel *parcel)
+{
+	return !parcel->extent_count;
+}
+
+bool parcel_compares(const struct parcel *parcel)
+{
+	return parcel->compare;
+}
+
+void parcel_set_compare(struct parcel *parcel, bool compare)
+{
+	parcel->compare = compare;
 }
 
 unsigned parcel_reading(const struct parcel *parcel)

@@ -219,6 +219,8 @@ struct source *source_new(const struct source_config *config)
 	TAILQ_INIT(&source->notes);
 	init_volumes(source);
 	shipper_init(source);
+	stage_init(source);
+	fit_init(source);
 	source->early = early_new(config->capture_memory, config->spill, config->spill_bytes, early_idle, source);
 	source->recent = recent_new(config->capture_memory);
 	if (!source->early || !source->recent || open_map(source) < 0 || regions_init(source) < 0) {

@@ -73,6 +73,7 @@ static void end_session(struct source *source, const char *why)
 {
 	source->session = SESSION_IDLE;
 	source->channel = NULL;
+	fit_lost(source);
 	source->applied = 0;
 	source->peer_held = 0;
 	source->peer_trouble = TROUBLE_NONE;
@@ -157,6 +158,7 @@ static bool got_frame(struct source *source, const struct frame *frame)
 		struct wire_mark mark;
 		struct wire_heartbeat heartbeat;
 		struct wire_decline decline;
+		struct wire_stage stage;
 	} body;
 
 	switch (frame->type) {
@@ -184,6 +186,11 @@ static bool got_frame(struct source *source, const struct frame *frame)
 		if (wire_get_heartbeat(frame, &body.heartbeat) < 0)
 			return false;
 		got_heartbeat(source, &body.heartbeat);
+		return true;
+	case FRAME_STAGED:
+		if (wire_get_stage(frame, &body.stage) < 0)
+			return false;
+		stage_told(source, &body.stage);
 		return true;
 	case FRAME_DECLINE:
 		if (wire_get_decline(frame, &body.decline) < 0)
@@ -333,8 +340,10 @@ void uplink_tick(struct source *source)
 		uplink_lost(source, "the peer has been silent for 5 seconds");
 		return;
 	}
-	if (uplink_ready(source))
+	if (uplink_ready(source)) {
 		shipper_mark(source);
+		stage_tick(source);
+	}
 	if (source->session >= SESSION_LEARNING)
 		uplink_heartbeat(source);
 }

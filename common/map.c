@@ -413,31 +413,41 @@ bool map_next(const struct map *map, unsigned volume, uint64_t after, uint64_t *
 
 // Which of several sets is the newer is not known here: a granule is zero only
 // if all that changed it left it so.
-static void merge_word(struct change_set *into, struct change_set *from, unsigned volume, uint64_t index)
+static void merge_word(struct change_set *into, struct change_set *from, unsigned volume, uint64_t index, uint64_t mask)
 {
 	bool written = bitmap_word(&into->dirty[volume], index) != 0;
-	bool zero = bitmap_test(&from->zero[volume], index);
+	bool zero = bitmap_test(&from->zero[volume], index) && mask == UINT64_MAX;
 
 	if (!written && zero)
 		bitmap_set(&into->zero[volume], index, 1);
 	else if (written && !zero)
 		bitmap_clear(&into->zero[volume], index, 1);
-	bitmap_or_word(&into->dirty[volume], index, bitmap_word(&from->dirty[volume], index));
+	bitmap_or_word(&into->dirty[volume], index, bitmap_word(&from->dirty[volume], index) & mask);
 }
 
-bool set_merge(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index)
+// leave: members also leave from. Those of *volume before first are passed over.
+static bool merge_some(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume,
+                       uint64_t *index, bool leave, uint64_t first)
 {
 	unsigned budget = MERGE_WORDS;
 
-	for (; *volume < map->volume_count; ++*volume, *index = 0) {
+	for (; *volume < map->volume_count; ++*volume, *index = 0, first = 0) {
 		for (;;) {
-			uint64_t bit = bitmap_next(&from->dirty[*volume], *index * 64);
+			uint64_t from_bit = *index * 64 > first ? *index * 64 : first;
+			uint64_t bit = bitmap_next(&from->dirty[*volume], from_bit);
+			uint64_t mask = UINT64_MAX << (from_bit % 64);
 
 			if (bit == BITMAP_NONE)
 				break;
 			if (!budget--)
 				return false;
-			merge_word(into, from, *volume, bit / 64);
+			if (bit / 64 != from_bit / 64)
+				mask = UINT64_MAX;
+			merge_word(into, from, *volume, bit / 64, mask);
+			if (leave) {
+				bitmap_clear(&from->zero[*volume], bit / 64, 1);
+				bitmap_clear(&from->dirty[*volume], bit, bit / 64 * 64 + 64 - bit);
+			}
 			*index = bit / 64 + 1;
 		}
 	}
@@ -446,4 +456,15 @@ bool set_merge(struct map *map, struct change_set *into, struct change_set *from
 		into->since = from->since;
 	}
 	return true;
+}
+
+bool set_merge(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index)
+{
+	return merge_some(map, into, from, volume, index, false, 0);
+}
+
+bool set_move(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index,
+              uint64_t block)
+{
+	return merge_some(map, into, from, volume, index, true, *index == block / 64 ? block : 0);
 }

@@ -119,4 +119,9 @@ bool map_next(const struct map *map, unsigned volume, uint64_t after, uint64_t *
 // granule is zero if every set that changed it left it zero.
 bool set_merge(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index);
 
+// The same for members from a block of *volume on, and they leave from; *index is
+// that block's word at first.
+bool set_move(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index,
+              uint64_t block);
+
 #endif

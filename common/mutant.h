@@ -45,6 +45,11 @@
 	MUTANT_DO(UNMAP_REFUSAL_TOLD)                                                                                  \
 	MUTANT_DO(LAG_BY_WALL_CLOCK)                                                                                   \
 	MUTANT_DO(LOST_MAP_BELIEVED)                                                                                   \
+	MUTANT_DO(STAGE_NEVER_CONTINUED)                                                                               \
+	MUTANT_DO(STAGED_AS_SENT)                                                                                      \
+	MUTANT_DO(CARRIED_LOST_WITH_STAGE)                                                                             \
+	MUTANT_DO(STAGED_NOT_SENT_AGAIN)                                                                               \
+	MUTANT_DO(COMPARED_OVER_STAGE)                                                                                 \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \

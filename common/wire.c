@@ -25,11 +25,12 @@ static const char *const type_names[] = {
         [FRAME_MARKED] = "MARKED",         [FRAME_HEARTBEAT] = "HEARTBEAT",
         [FRAME_BEYOND] = "BEYOND",         [FRAME_TAKEOVER] = "TAKEOVER",
         [FRAME_SWITCHOVER] = "SWITCHOVER", [FRAME_DECLINE] = "DECLINE",
+        [FRAME_STAGE] = "STAGE",           [FRAME_STAGED] = "STAGED",
 };
 
 static bool type_known(unsigned type)
 {
-	return type >= FRAME_HELLO && type <= FRAME_DECLINE;
+	return type < sizeof(type_names) / sizeof(type_names[0]) && type_names[type];
 }
 
 const char *frame_type_name(unsigned type)
@@ -162,6 +163,8 @@ size_t wire_put_begin(uint8_t *body, const struct wire_begin *begin)
 	write_id(&writer, &begin->sync);
 	write_u64(&writer, (uint64_t)begin->cut_wall);
 	write_id(&writer, &begin->id);
+	write_id(&writer, &begin->stage);
+	write_u64(&writer, begin->continues);
 	return writer_length(&writer);
 }
 
@@ -187,6 +190,10 @@ int wire_get_begin(const struct frame *frame, struct wire_begin *begin)
 		reader_demand(&reader, !begin->partial);
 	begin->cut_wall = (int64_t)read_u63(&reader);
 	begin->id = read_some_id(&reader);
+	begin->stage = read_id(&reader);
+	begin->continues = read_u63(&reader);
+	reader_demand(&reader, id_is_none(&begin->stage) == (kind == EPOCH_DIRECT));
+	reader_demand(&reader, begin->continues < begin->epoch && (kind == EPOCH_ATOMIC || !begin->continues));
 	return verdict(&reader);
 }
 
@@ -303,6 +310,34 @@ int wire_get_mark(const struct frame *frame, struct wire_mark *mark)
 	read_zeroes(&reader, 4);
 	mark->block = read_u64(&reader);
 	reader_demand(&reader, mark->block <= BLOCKS_MAX);
+	return verdict(&reader);
+}
+
+size_t wire_put_stage(uint8_t *body, const struct wire_stage *stage)
+{
+	struct writer writer = writer_begin(body);
+
+	write_u64(&writer, stage->epoch);
+	write_u32(&writer, stage->volume);
+	write_u8(&writer, stage->leaves);
+	write_zeroes(&writer, 3);
+	write_u64(&writer, stage->block);
+	return writer_length(&writer);
+}
+
+int wire_get_stage(const struct frame *frame, struct wire_stage *stage)
+{
+	struct reader reader = body_of(frame, FRAME_STAGE, FRAME_STAGED);
+
+	stage->epoch = read_u63(&reader);
+	reader_demand(&reader, stage->epoch != 0 || frame->type == FRAME_STAGED);
+	stage->volume = read_u32(&reader);
+	reader_demand(&reader, stage->volume <= VOLUMES_MAX);
+	stage->leaves = read_bool(&reader);
+	reader_demand(&reader, !stage->leaves || frame->type == FRAME_STAGE);
+	read_zeroes(&reader, 3);
+	stage->block = read_u64(&reader);
+	reader_demand(&reader, stage->block <= BLOCKS_MAX);
 	return verdict(&reader);
 }
 

@@ -11,6 +11,8 @@
 //   A → R  BEGIN 8 ...      before the answer to 7
 //   R → A  DURABLE 7        journalled and flushed
 //   both   HEARTBEAT        A every half second, R every second
+//   A → R  STAGE            everything of the epoch before this place was sent
+//   R → A  STAGED           so much of an epoch that was left is kept
 //   R → A  BEYOND           after WELCOME, what a former primary holds beyond
 //   A → R  TAKEOVER 8       planned switchover: be the primary after epoch 8
 //
@@ -65,6 +67,8 @@ enum frame_type {
 	FRAME_TAKEOVER = 18,
 	FRAME_SWITCHOVER = 19,
 	FRAME_DECLINE = 20,
+	FRAME_STAGE = 21,
+	FRAME_STAGED = 22,
 };
 
 // A frame as it lies in a buffer, header checked.
@@ -105,6 +109,14 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 	struct wire_volume volumes[VOLUMES_MAX];
 };
 
+// How far an epoch is, in the order in which it is walked.
+struct wire_stage { // STAGE, STAGED, WELCOME
+	uint64_t epoch; // STAGED, WELCOME: 0: nothing is kept
+	uint32_t volume;
+	uint64_t block; // everything before it was sent, or is kept
+	bool leaves; // STAGE: the epoch ends here, without being complete
+};
+
 struct wire_welcome {
 	struct wire_hello hello;
 	bool consistent;
@@ -112,6 +124,8 @@ struct wire_welcome {
 	uint64_t sync_block;
 	uint8_t hash_key[16]; // for COMPARE in this connection
 	uint64_t journal_bytes; // no epoch may need more
+	struct id stage; // whose part of an epoch is kept; none: nothing is
+	struct wire_stage staged; // of it, as far as that
 };
 
 enum refusal {
@@ -164,6 +178,8 @@ struct wire_begin {
 	bool partial; // DIRECT: what is not sent stays as it was; else it walks all blocks
 	struct id sync; // DIRECT: which sync in place this is
 	int64_t cut_wall; // ns
+	struct id stage; // ATOMIC: under which name the standby keeps what it got of it; DIRECT: none
+	uint64_t continues; // ATOMIC: what is kept up to the left part of this epoch belongs to it; 0: nothing
 };
 
 // Content or compare request. extents points into the frame.
@@ -291,6 +307,7 @@ size_t wire_put_end(uint8_t *body, const struct wire_end *end);
 size_t wire_put_epoch(uint8_t *body, const struct wire_epoch *epoch);
 size_t wire_put_reject(uint8_t *body, const struct wire_reject *reject);
 size_t wire_put_mark(uint8_t *body, const struct wire_mark *mark);
+size_t wire_put_stage(uint8_t *body, const struct wire_stage *stage);
 size_t wire_put_heartbeat(uint8_t *body, const struct wire_heartbeat *heartbeat);
 size_t wire_put_beyond(uint8_t *body, const struct wire_beyond *beyond);
 size_t wire_put_decline(uint8_t *body, const struct wire_decline *decline);
@@ -307,6 +324,7 @@ int wire_get_end(const struct frame *frame, struct wire_end *end);
 int wire_get_epoch(const struct frame *frame, struct wire_epoch *epoch);
 int wire_get_reject(const struct frame *frame, struct wire_reject *reject);
 int wire_get_mark(const struct frame *frame, struct wire_mark *mark);
+int wire_get_stage(const struct frame *frame, struct wire_stage *stage);
 int wire_get_heartbeat(const struct frame *frame, struct wire_heartbeat *heartbeat);
 int wire_get_beyond(const struct frame *frame, struct wire_beyond *beyond);
 int wire_get_decline(const struct frame *frame, struct wire_decline *decline);

@@ -156,16 +156,19 @@ size_t wire_put_welcome(uint8_t *body, const struct wire_welcome *welcome)
 	write_u64(&writer, welcome->sync_block);
 	write_bytes(&writer, welcome->hash_key, sizeof(welcome->hash_key));
 	write_u64(&writer, welcome->journal_bytes);
+	write_id(&writer, &welcome->stage);
+	write_u64(&writer, welcome->staged.epoch);
+	write_u32(&writer, welcome->staged.volume);
+	write_zeroes(&writer, 4);
+	write_u64(&writer, welcome->staged.block);
 	return writer_length(&writer);
 }
 
-static bool cursor_fits(const struct wire_welcome *welcome)
+static bool cursor_fits(const struct wire_hello *hello, uint32_t volume, uint64_t block)
 {
-	const struct wire_hello *hello = &welcome->hello;
-
-	if (welcome->sync_volume >= hello->volume_count)
-		return welcome->sync_volume == hello->volume_count && welcome->sync_block == 0;
-	return welcome->sync_block <= bytes_to_blocks(hello->volumes[welcome->sync_volume].bytes);
+	if (volume >= hello->volume_count)
+		return volume == hello->volume_count && block == 0;
+	return block <= bytes_to_blocks(hello->volumes[volume].bytes);
 }
 
 int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome)
@@ -184,7 +187,16 @@ int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome)
 	welcome->sync_block = read_u64(&reader);
 	read_copy(&reader, welcome->hash_key, sizeof(welcome->hash_key));
 	welcome->journal_bytes = read_u63(&reader);
-	return reader_end(&reader) && cursor_fits(welcome) ? 0 : -EBADMSG;
+	welcome->stage = read_id(&reader);
+	welcome->staged.epoch = read_u63(&reader);
+	welcome->staged.volume = read_u32(&reader);
+	read_zeroes(&reader, 4);
+	welcome->staged.block = read_u64(&reader);
+	reader_demand(&reader, id_is_none(&welcome->stage) == !welcome->staged.epoch);
+	return reader_end(&reader) && cursor_fits(&welcome->hello, welcome->sync_volume, welcome->sync_block) &&
+	                       cursor_fits(&welcome->hello, welcome->staged.volume, welcome->staged.block)
+	               ? 0
+	               : -EBADMSG;
 }
 
 size_t wire_put_join(uint8_t *body, const struct wire_join *join)

@@ -78,6 +78,14 @@ static int take_heartbeat(struct sink *sink, const struct frame *frame, struct e
 	return 0;
 }
 
+static bool can_continue(const struct sink *sink, const struct wire_begin *begin)
+{
+	const struct kept *kept = journal_kept(sink->journal);
+
+	return kept && id_equal(&kept->id, &begin->stage) && kept->epoch == begin->continues &&
+	       kept->base == begin->base;
+}
+
 static int check_begin(struct sink *sink, const struct wire_begin *begin, struct error *err)
 {
 	const struct session *session = &sink->session;
@@ -99,10 +107,26 @@ static int check_begin(struct sink *sink, const struct wire_begin *begin, struct
 		return fail(err, EPROTO, "epoch %" PRIu64 " belongs to a full sync that is not named", begin->epoch);
 	if (begin->kind == EPOCH_DIRECT && sink->consistent && id_equal(&begin->sync, &sink->state.sync))
 		return fail(err, EPROTO, "epoch %" PRIu64 " belongs to a full sync that is complete", begin->epoch);
+	if (begin->continues && !can_continue(sink, begin))
+		return fail(err, EPROTO, "epoch %" PRIu64 " continues %" PRIu64 ", of which nothing is kept",
+		            begin->epoch, begin->continues);
 	if (begin->partial && !sink->consistent && !id_equal(&begin->sync, &sink->state.sync))
 		return fail(err, EPROTO, "epoch %" PRIu64 " is a part of what this standby does not have",
 		            begin->epoch);
 	return 0;
+}
+
+// What an epoch that was left has brought belongs to the next one, or is in its way.
+static int open_epoch(struct sink *sink, const struct wire_begin *begin)
+{
+	const struct kept *kept = begin->continues ? journal_kept(sink->journal) : NULL;
+
+	sink->session.all_frames = kept ? kept->frames : 0;
+	sink->session.all_digest = kept ? kept->digest : 0;
+	if (kept)
+		return journal_continue(sink->journal, begin->epoch);
+	journal_drop(sink->journal);
+	return begin->kind == EPOCH_ATOMIC ? journal_begin(sink->journal, begin->epoch) : 0;
 }
 
 static int take_begin(struct sink *sink, const struct frame *frame, struct error *err)
@@ -115,20 +139,19 @@ static int take_begin(struct sink *sink, const struct frame *frame, struct error
 		return malformed(frame, err);
 	if (session->mode == MODE_ATOMIC || session->mode == MODE_DIRECT)
 		return out_of_place(frame, err);
-	if (session->mode == MODE_DROPPING && begin.base != session->received)
+	if (session->mode == MODE_DROPPING &&
+	    (begin.base != session->received || (begin.continues && !can_continue(sink, &begin))))
 		return 0;
 	error = check_begin(sink, &begin, err);
 	if (error)
 		return error;
 	if (!direct_idle(sink))
 		return -EAGAIN;
-	if (begin.kind == EPOCH_ATOMIC) {
-		error = journal_begin(sink->journal, begin.epoch);
-		if (error == -ENOMEM)
-			return fail(err, ENOMEM, "no memory for epoch %" PRIu64, begin.epoch);
-		if (error)
-			return error;
-	}
+	error = open_epoch(sink, &begin);
+	if (error == -ENOMEM)
+		return fail(err, ENOMEM, "no memory for epoch %" PRIu64, begin.epoch);
+	if (error)
+		return error;
 	session->begin = begin;
 	session->frames = 0;
 	session->digest = 0;
@@ -172,6 +195,8 @@ static int take_blocks(struct sink *sink, const struct frame *frame, struct erro
 	if (!error) {
 		session->frames++;
 		session->digest = epoch_digest(session->digest, frame_checksum(frame));
+		session->all_frames++;
+		session->all_digest = epoch_digest(session->all_digest, frame_checksum(frame));
 	}
 	return error;
 }
@@ -218,8 +243,8 @@ static int take_end(struct sink *sink, const struct frame *frame, struct error *
 		        .adopts = session->begin.adopts,
 		        .lineage = session->hello.lineage,
 		        .born = session->hello.born,
-		        .frames = session->frames,
-		        .digest = session->digest,
+		        .frames = session->all_frames,
+		        .digest = session->all_digest,
 		};
 		error = journal_commit(sink->journal, &commit, err);
 		if (!error && commit.adopts && MUTANT(ADOPTED_BEFORE_DURABLE))
@@ -257,11 +282,11 @@ static int take_abort(struct sink *sink, const struct frame *frame, struct error
 	return 0;
 }
 
-static bool cursor_fits(const struct pair_state *state, const struct wire_mark *mark)
+static bool cursor_fits(const struct pair_state *state, uint32_t volume, uint64_t block)
 {
-	if (mark->volume >= state->volume_count)
-		return mark->volume == state->volume_count && mark->block == 0; // the very end
-	return mark->block <= bytes_to_blocks(state->volumes[mark->volume].bytes);
+	if (volume >= state->volume_count)
+		return volume == state->volume_count && block == 0; // the very end
+	return block <= bytes_to_blocks(state->volumes[volume].bytes);
 }
 
 static int take_mark(struct sink *sink, const struct frame *frame, struct error *err)
@@ -275,9 +300,58 @@ static int take_mark(struct sink *sink, const struct frame *frame, struct error 
 		return 0;
 	if (sink->session.mode != MODE_DIRECT)
 		return out_of_place(frame, err);
-	if (!cursor_fits(state, &mark))
+	if (!cursor_fits(state, mark.volume, mark.block))
 		return malformed(frame, err);
 	return direct_mark(sink, &mark);
+}
+
+// What the peer left is kept as far as it says, or as it said before.
+static void answer_stage(struct sink *sink)
+{
+	const struct kept *kept = journal_kept(sink->journal);
+	struct wire_stage staged = {0};
+	uint8_t body[WIRE_BODY_MAX];
+
+	if (kept)
+		staged = (struct wire_stage){kept->epoch, kept->volume, kept->block, false};
+	session_send(sink, FRAME_STAGED, body, wire_put_stage(body, &staged));
+}
+
+static int take_stage(struct sink *sink, const struct frame *frame, struct error *err)
+{
+	struct session *session = &sink->session;
+	struct wire_stage at;
+	struct kept kept;
+	int error;
+
+	if (wire_get_stage(frame, &at))
+		return malformed(frame, err);
+	if (session->mode == MODE_DROPPING)
+		return 0;
+	if (session->mode != MODE_ATOMIC || at.epoch != session->begin.epoch)
+		return out_of_place(frame, err);
+	if (!cursor_fits(&sink->state, at.volume, at.block))
+		return malformed(frame, err);
+	kept = (struct kept){
+	        .id = session->begin.stage,
+	        .epoch = at.epoch,
+	        .base = session->begin.base,
+	        .volume = at.volume,
+	        .block = at.block,
+	        .frames = session->all_frames,
+	        .digest = session->all_digest,
+	};
+	error = journal_keep(sink->journal, &kept, err);
+	if (error == -EAGAIN)
+		return error;
+	if (error == -ENOMEM)
+		return reject(sink, error, err);
+	if (!at.leaves)
+		return 0;
+	journal_leave(sink->journal);
+	session->mode = MODE_NONE;
+	answer_stage(sink);
+	return 0;
 }
 
 static int take_takeover(struct sink *sink, const struct frame *frame, struct error *err)
@@ -322,6 +396,8 @@ int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 		return take_abort(sink, frame, err);
 	case FRAME_MARK:
 		return take_mark(sink, frame, err);
+	case FRAME_STAGE:
+		return take_stage(sink, frame, err);
 	case FRAME_TAKEOVER:
 		return take_takeover(sink, frame, err);
 	case FRAME_DECLINE:

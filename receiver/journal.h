@@ -69,6 +69,16 @@ int journal_append(struct journal *journal, const struct frame *frame, uint32_t 
 int journal_commit(struct journal *journal, const struct commit *commit, struct error *err);
 void journal_drop(struct journal *journal); // harmless when none is received
 
+// What is received of an epoch can be kept when it is left without being
+// complete: by journal_keep() as far as it is now. journal_leave() drops what
+// came after that, or all of it. The next epoch either continues what is kept,
+// in place of journal_begin(), with content that counts where both have some,
+// or journal_drop() comes first. A start finds it as well, or less of it.
+int journal_keep(struct journal *journal, const struct kept *kept, struct error *err);
+void journal_leave(struct journal *journal); // harmless when none is received
+const struct kept *journal_kept(const struct journal *journal); // NULL: nothing
+int journal_continue(struct journal *journal, uint64_t epoch); // -EAGAIN: not yet
+
 // No commit is under way: what is not durable now will not become so.
 bool journal_settled(const struct journal *journal);
 

@@ -122,6 +122,7 @@ static void promoted(struct sink *sink, int error)
 
 static bool ready(struct sink *sink)
 {
+	journal_drop(sink->journal); // nobody is going to continue what was left
 	if (sink->saving || !journal_settled(sink->journal) || !direct_idle(sink) || !compare_idle(sink))
 		return false;
 	if (MUTANT(PROMOTED_BEFORE_APPLIED))

@@ -114,9 +114,10 @@ int record_get(const uint8_t *bytes, struct record_header *header, uint64_t *cha
 	for (unsigned i = 0; i < RECORD_BEFORE; i++)
 		header->before[i] = read_u16(&reader);
 	read_zeroes(&reader, reader.left);
-	reader_demand(&reader, type >= RECORD_DATA && type <= RECORD_PAD);
+	reader_demand(&reader, type >= RECORD_DATA && type <= RECORD_STAGE);
 	reader_demand(&reader, type != RECORD_COMMIT || header->payload == COMMIT_BYTES);
 	reader_demand(&reader, type != RECORD_PAD || header->payload == 0);
+	reader_demand(&reader, type != RECORD_STAGE || header->payload == STAGE_BYTES);
 	reader_demand(&reader, type == RECORD_DATA || header->heads == 0);
 	header->type = type;
 	return reader_end(&reader) ? 0 : -EILSEQ;
@@ -178,6 +179,36 @@ int commit_get(const uint8_t *payload, size_t length, struct commit *commit)
 		commit->born = (int64_t)read_u63(&reader);
 		read_lineage(&reader, &commit->lineage);
 	}
+	read_zeroes(&reader, reader.left);
+	return reader_end(&reader) ? 0 : -EILSEQ;
+}
+
+void kept_put(uint8_t *payload, const struct kept *kept)
+{
+	struct writer writer = writer_begin(payload);
+
+	write_id(&writer, &kept->id);
+	write_u64(&writer, kept->epoch);
+	write_u64(&writer, kept->base);
+	write_u64(&writer, kept->block);
+	write_u64(&writer, kept->frames);
+	write_u64(&writer, kept->digest);
+	write_u32(&writer, kept->volume);
+	write_zeroes(&writer, STAGE_BYTES - writer_length(&writer));
+}
+
+int kept_get(const uint8_t *payload, size_t length, struct kept *kept)
+{
+	struct reader reader = reader_begin(payload, length);
+
+	kept->id = read_some_id(&reader);
+	kept->epoch = read_u63(&reader);
+	kept->base = read_u63(&reader);
+	kept->block = read_u63(&reader);
+	kept->frames = read_u63(&reader);
+	kept->digest = read_u64(&reader);
+	kept->volume = read_u32(&reader);
+	reader_demand(&reader, length == STAGE_BYTES);
 	read_zeroes(&reader, reader.left);
 	return reader_end(&reader) ? 0 : -EILSEQ;
 }

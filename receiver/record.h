@@ -17,6 +17,7 @@
 #define RECORD_HEADER_BYTES 512
 #define RECORD_BEFORE 216 // records that a header knows the lengths of
 #define COMMIT_BYTES 2048 // payload of a COMMIT record
+#define STAGE_BYTES 64 // payload of a STAGE record
 
 // Positions are counted in bytes from the making of the journal and never go
 // back but for an epoch that is dropped; the place in the ring is position
@@ -44,6 +45,7 @@ enum record_type {
 	RECORD_DATA = 1, // whole BLOCKS frames of one epoch
 	RECORD_COMMIT = 2, // the epoch is complete
 	RECORD_PAD = 3, // nothing: the next record is at the start of the ring
+	RECORD_STAGE = 4, // so far the epoch is kept though it may be left: another one may continue it
 };
 
 // Each header holds the checksum of the one before it, its chain: what was
@@ -79,6 +81,16 @@ struct commit {
 	uint64_t digest; // as in the END frame
 };
 
+// What is kept of an epoch that is not complete.
+struct kept {
+	struct id id; // under which its primary knows it
+	uint64_t epoch; // the last that was received in part
+	uint64_t base; // what that one is a change of
+	uint32_t volume; // of that epoch everything before this place is here
+	uint64_t block;
+	uint64_t frames, digest; // so far
+};
+
 void superblock_put(uint8_t *slot, const struct superblock *superblock);
 int superblock_get(const uint8_t *slot, struct superblock *superblock); // 0 or -EILSEQ
 
@@ -102,5 +114,8 @@ static inline uint64_t record_bytes(uint64_t payload)
 
 void commit_put(uint8_t *payload, const struct commit *commit);
 int commit_get(const uint8_t *payload, size_t length, struct commit *commit); // 0 or -EILSEQ
+
+void kept_put(uint8_t *payload, const struct kept *kept);
+int kept_get(const uint8_t *payload, size_t length, struct kept *kept); // 0 or -EILSEQ
 
 #endif

@@ -116,7 +116,7 @@ static void chain_flushed(struct disk_io *io, int error)
 		journal->slots[0].valid = false;
 		journal->slots[1].valid = false;
 	}
-	if (MUTANT(REPLAY_FROM_WRONG_EPOCH) && journal->epochs)
+	if (MUTANT(REPLAY_FROM_WRONG_EPOCH) && journal_next(journal))
 		journal_applied(journal);
 	if (journal->slots[0].valid && journal->slots[1].valid)
 		finish(recovery, 0, NULL);
@@ -159,7 +159,7 @@ static void chain_ended(void *user)
 		finish(recovery, scan->error, &scan->reason);
 		return;
 	}
-	if (journal->head.sequence < superblock->durable_sequence) {
+	if (scan->complete.sequence < superblock->durable_sequence) {
 		snprintf(loss, sizeof(loss), "epoch %" PRIu64 " is lost, though %" PRIu64 " was durable",
 		         scan->last + 1, superblock->durable);
 		give_up_chain(recovery, loss);
@@ -173,9 +173,10 @@ static void chain_ended(void *user)
 	}
 	if (recovery->promoted)
 		journal->generation = superblock->generation; // of a former life of this node, whichever
-	journal->durable_sequence = journal->head.sequence;
-	journal->durable_position = journal->head.position;
+	journal->durable_sequence = scan->complete.sequence;
+	journal->durable_position = scan->complete.position;
 	if (!id_equal(&superblock->generation, &journal->generation) && !adopted(journal)) {
+		journal_drop(journal); // nobody continues that
 		if (!journal->epochs) {
 			make_new(recovery);
 			return;

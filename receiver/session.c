@@ -105,7 +105,7 @@ void session_reject(struct sink *sink, uint64_t epoch, enum reject_cause cause, 
 
 // The end.
 
-static void drop_epoch(struct sink *sink)
+static void leave_epoch(struct sink *sink)
 {
 	struct session *session = &sink->session;
 
@@ -117,15 +117,15 @@ static void drop_epoch(struct sink *sink)
 		        .cut_wall = session->begin.cut_wall,
 		        .completes = session->begin.completes,
 		        .sync = sink->state.sync,
-		        .frames = session->frames,
-		        .digest = session->digest,
+		        .frames = session->all_frames,
+		        .digest = session->all_digest,
 		};
 
 		if (journal_commit(sink->journal, &commit, NULL) == 0)
 			return;
 	}
 	if (session->mode == MODE_ATOMIC)
-		journal_drop(sink->journal);
+		journal_leave(sink->journal);
 	direct_abandon(sink);
 }
 
@@ -155,7 +155,7 @@ static void closed(void *user, const char *why)
 	struct sink *sink = user;
 	bool connected = sink->session.stage == SESSION_OPEN;
 
-	drop_epoch(sink);
+	leave_epoch(sink);
 	forget(sink);
 	if (connected)
 		sink_event(sink, SINK_DISCONNECTED, 0, why);

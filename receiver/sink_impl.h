@@ -53,7 +53,8 @@ struct session {
 
 	enum session_mode mode;
 	struct wire_begin begin; // of the epoch under way
-	uint64_t frames, digest;
+	uint64_t frames, digest; // since its BEGIN
+	uint64_t all_frames, all_digest; // with what it continues
 	uint64_t received; // the last epoch that is complete or was durable
 };
 

@@ -19,6 +19,7 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 {
 	const struct pair_state *state = &sink->state;
 	struct standing standing = roles_standing(sink);
+	const struct kept *kept = journal_kept(sink->journal);
 	bool never_synced = !sink->consistent && id_is_none(&state->sync);
 	struct id key = id_random(sink->config.random, sink->config.user);
 
@@ -48,6 +49,10 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 		welcome->hello.sync = state->sync;
 		welcome->sync_volume = state->sync_volume;
 		welcome->sync_block = state->sync_block;
+	}
+	if (kept) {
+		welcome->stage = kept->id;
+		welcome->staged = (struct wire_stage){kept->epoch, kept->volume, kept->block, false};
 	}
 	for (unsigned i = 0; i < state->volume_count; i++) {
 		memcpy(welcome->hello.volumes[i].name, state->volumes[i].name, sizeof(state->volumes[i].name));

@@ -356,9 +356,28 @@ static void run_map_loss(struct event *event)
 	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 8 * sim->plan.fault_gap) + MSEC);
 }
 
+static void run_flap(struct event *event)
+{
+	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, flap));
+
+	trace(sim, "no connection lives longer");
+	network_cut(&sim->network);
+	scheduler_add(&sim->scheduler, event, rng_range(&sim->flap_rng, sim->plan.flap / 2, sim->plan.flap));
+}
+
+static void start_flapping(struct simulation *sim)
+{
+	rng_seed(&sim->flap_rng, sim->seed ^ 0x666c6170696e67);
+	sim->flap.run = run_flap;
+	sim->network.paced = true;
+	scheduler_add(&sim->scheduler, &sim->flap, sim->plan.flap);
+}
+
 void faults_start(struct simulation *sim)
 {
 	draw_network(sim);
+	if (sim->plan.flap)
+		start_flapping(sim);
 	sim->fault.run = run_fault;
 	sim->repair.run = run_repair;
 	sim->ambush.run = run_ambush;
@@ -388,13 +407,18 @@ void faults_heal(struct simulation *sim)
 		stores_arm(&sim->nodes[i], 0);
 	end_lasting(sim);
 	starve_heal(sim);
-	sim->plan.bandwidth = 0;
+	for (unsigned i = 0; i < 2; i++)
+		sim->nodes[i].journal.stall = 0;
+	if (!sim->plan.flap_stays) {
+		scheduler_remove(&sim->scheduler, &sim->flap);
+		sim->plan.bandwidth = 0;
+	}
 	sim->plan.in_place = true;
 	for (unsigned i = 0; i < 2; i++) {
 		if (!sim->nodes[i].source || sim->nodes[i].stopping)
 			continue;
 		source_set_in_place(sim->nodes[i].source, true);
-		source_set_limits(sim->nodes[i].source, sim->plan.rpo, 0);
+		source_set_limits(sim->nodes[i].source, sim->plan.rpo, sim->plan.bandwidth);
 	}
 	sim->network.dial_failures = 0;
 	sim->network.bandwidth = 0;

@@ -297,3 +297,30 @@ void plan_devices(struct plan *plan, uint64_t seed)
 		plan->refuses_unmap[i] = rng_chance(&rng, 1, 12);
 	}
 }
+
+// Drawn apart, too: a backlog that no connection lives long enough to carry, on a
+// link that is slow. Half of these runs have no other fault, and have to end that way.
+void plan_flap(struct plan *plan, uint64_t seed)
+{
+	struct rng rng;
+
+	if (seed % 8 != 3)
+		return;
+	rng_seed(&rng, seed ^ 0x666c6170);
+	plan->flap = rng_range(&rng, 1500, 4000) * MSEC;
+	plan->bandwidth = rng_scale(&rng, 12 << 10, 64 << 10);
+	if (plan->roles)
+		return;
+	plan->volume_bytes[0] = rng_range(&rng, 150, 300) * BLOCK_SIZE;
+	plan->hot_blocks = (unsigned)rng_range(&rng, 20, 200);
+	plan->grains_max = (unsigned)rng_scale(&rng, 4 << 10, 64 << 10) / plan->grain_bytes;
+	plan->think_max = rng_scale(&rng, 5 * MSEC, 50 * MSEC);
+	plan->rpo = rng_range(&rng, 1, 4) * SEC;
+	plan->journal_bytes *= 4; // records are small when so little comes at a time
+	plan->flap_stays = rng_chance(&rng, 1, 2);
+	if (!plan->flap_stays)
+		return;
+	memset(plan->faults, 0, sizeof(plan->faults));
+	plan->promote = 0;
+	plan->slow_journal = false; // seconds to read a record
+}

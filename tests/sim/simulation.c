@@ -417,6 +417,7 @@ static void setup(struct simulation *sim)
 	plan_leave(&sim->plan, sim->seed);
 	if (!sim->plan.roles)
 		plan_tighten(&sim->plan, sim->seed);
+	plan_flap(&sim->plan, sim->seed);
 	plan_pack(&sim->plan, sim->seed);
 	plan_clocks(&sim->plan, sim->seed);
 	plan_stores(&sim->plan, sim->seed);

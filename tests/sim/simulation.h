@@ -97,6 +97,9 @@ struct plan {
 	unsigned read_beside[2]; // of a node's volumes, which are block devices then; as in simcache.h
 	bool refuses_unmap[2]; // a node's volumes
 
+	uint64_t flap; // ns, at most: so long a connection lives; 0: as long as it may
+	bool flap_stays; // also when everything else is mended
+
 	uint64_t packing; // as in network.h
 	bool plain[2]; // nodes that do not know zstd
 };
@@ -127,6 +130,8 @@ struct simulation {
 
 	struct event fault, poll;
 	struct event repair; // ends the fault that lasts
+	struct event flap; // the end of a connection
+	struct rng flap_rng;
 	struct event blink; // in the middle of an epoch
 	struct event outage; // just when an epoch is on its way
 	struct event store_death, map_loss, clock_step; // now and then
@@ -160,6 +165,7 @@ struct model *model_of(const struct node *node);
 void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
 void plan_leave(struct plan *plan, uint64_t seed); // some: clients leave before the engine stops
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
+void plan_flap(struct plan *plan, uint64_t seed); // some: no connection lives as long as an epoch needs
 void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in all ways
 void plan_clocks(struct plan *plan, uint64_t seed); // some: wall clocks are off, and are set
 void plan_stores(struct plan *plan, uint64_t seed); // some: processes die between two stores

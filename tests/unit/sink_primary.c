@@ -48,6 +48,8 @@ static uint64_t begin_epoch(struct world *world, uint64_t base, enum epoch_kind 
 
 	if (kind == EPOCH_DIRECT)
 		begin.sync = world->sync;
+	else
+		begin.stage = (struct id){{0x73}};
 	world->version_of[begin.epoch] = (uint8_t)version;
 	send_body(world, FRAME_BEGIN, body, wire_put_begin(body, &begin), NULL, 0);
 	return begin.epoch;

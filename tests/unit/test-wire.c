@@ -26,6 +26,7 @@ union body {
 	struct wire_join join;
 	struct wire_joined joined;
 	struct wire_begin begin;
+	struct wire_stage stage;
 	struct wire_blocks blocks;
 	struct wire_differ differ;
 	struct wire_end end;
@@ -62,6 +63,7 @@ ADAPT(refuse)
 ADAPT(join)
 ADAPT(joined)
 ADAPT(begin)
+ADAPT(stage)
 ADAPT(differ)
 ADAPT(end)
 ADAPT(epoch)
@@ -175,6 +177,11 @@ static void fill_begin(union body *value)
 	};
 }
 
+static void fill_stage(union body *value)
+{
+	value->stage = (struct wire_stage){.epoch = 8, .volume = 3, .block = 77};
+}
+
 static void fill_differ(union body *value)
 {
 	value->differ = (struct wire_differ){.epoch = 9, .block_count = 61, .bitmap = {1, 2, 3, 4, 5, 6, 7, 0x1f}};
@@ -230,6 +237,8 @@ static const struct kind kinds[] = {
         {FRAME_JOIN, put_join, get_join, fill_join},
         {FRAME_JOINED, put_joined, get_joined, fill_joined},
         {FRAME_BEGIN, put_begin, get_begin, fill_begin},
+        {FRAME_STAGE, put_stage, get_stage, fill_stage},
+        {FRAME_STAGED, put_stage, get_stage, fill_stage},
         {FRAME_DIFFER, put_differ, get_differ, fill_differ},
         {FRAME_END, put_end, get_end, fill_end},
         {FRAME_ABORT, put_epoch, get_epoch, fill_epoch},
@@ -614,7 +623,7 @@ static void test_frame_header(void **state)
 	put_u32(header, 0);
 	put_u16(header + 4, 0);
 	assert_int_equal(frame_payload_length(header, 0), -EBADMSG);
-	put_u16(header + 4, FRAME_DECLINE + 1);
+	put_u16(header + 4, UINT16_MAX);
 	assert_int_equal(frame_payload_length(header, 0), -EBADMSG);
 	put_u16(header + 4, FRAME_HELLO);
 	assert_int_equal(frame_payload_length(header, 0), 0);
@@ -628,7 +637,7 @@ static void test_type_names(void **state)
 	assert_string_equal(frame_type_name(FRAME_HELLO), "HELLO");
 	assert_string_equal(frame_type_name(FRAME_HEARTBEAT), "HEARTBEAT");
 	assert_string_equal(frame_type_name(0), "unknown frame");
-	assert_string_equal(frame_type_name(FRAME_DECLINE + 1), "unknown frame");
+	assert_string_equal(frame_type_name(FRAME_STAGED + 100), "unknown frame");
 	assert_string_equal(frame_type_name(UINT32_MAX), "unknown frame");
 	for (unsigned type = FRAME_HELLO; type <= FRAME_DECLINE; type++)
 		assert_non_null(frame_type_name(type));
