@@ -23,6 +23,7 @@ enum {
 	AT_FENCED = 7,
 	AT_PAIR = 16,
 	AT_SYNC_VOLUME = 80,
+	AT_ALONE = 84,
 	AT_SYNC_BLOCK = 88,
 	AT_PROMOTED_EPOCH = 96,
 	AT_PROMOTED_POINT = 104,
@@ -56,6 +57,7 @@ static struct pair_state large_state(void)
 	state.role = ROLE_PRIMARY;
 	state.paused = true;
 	state.fenced = true;
+	state.alone = true;
 	state.consistent = true;
 	state.partial = true;
 	memset(state.sync.bytes, 6, sizeof(state.sync.bytes));
@@ -111,6 +113,7 @@ static void round_trip(const struct pair_state *before)
 	assert_int_equal(after.consistent, before->consistent);
 	assert_int_equal(after.partial, before->partial);
 	assert_int_equal(after.doubt, before->doubt);
+	assert_int_equal(after.alone, before->alone);
 	assert_int_equal(after.sync_volume, before->sync_volume);
 	assert_int_equal(after.sync_block, before->sync_block);
 	assert_int_equal(after.promoted_epoch, before->promoted_epoch);
@@ -184,7 +187,8 @@ static void test_each_field_is_checked(void **unused)
 	        DEFECT(AT_PAIR, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "pair id"),
 	        DEFECT(AT_SYNC_VOLUME, "\3", "sync cursor (volume 3, block 0)"),
 	        DEFECT(AT_SYNC_VOLUME, "\2\0\0\0\0\0\0\0\1", "sync cursor (volume 2, block 1)"),
-	        DEFECT(AT_SYNC_VOLUME + 4, "\1", "sync cursor"),
+	        DEFECT(AT_ALONE, "\2", "sync cursor"),
+	        DEFECT(AT_ALONE + 1, "\1", "sync cursor"),
 	        DEFECT(AT_SYNC_BLOCK, "\x0b", "sync cursor (volume 0, block 11)"),
 	        DEFECT(AT_PROMOTED_EPOCH + 7, "\x80", "promotion"),
 	        DEFECT(AT_PROMOTED_POINT + 7, "\x80", "promotion"),
