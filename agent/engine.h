@@ -6,6 +6,7 @@
 //   tracker.c    changes: gates, mark, hand to the disk
 //   unaligned.c  requests that touch parts of sectors
 //   regions.c    the write-intent log in the write path
+//   unlogged.c   changes that pass while that cannot be written
 //   capture.c    reading frozen blocks, and the gate that writes pass
 //   epoch.c      cut, widen, durable, rejoin
 //   stage.c      what remains of an epoch that was given up
@@ -63,6 +64,9 @@ struct volume {
 	struct ranges writes; // requests in flight
 	struct ranges captures;
 	bool no_unmap; // the disk cannot make holes: trims do nothing
+	unsigned syncs[2]; // of the application, under way: begun in each phase
+	bool flush_untold; // one of ours failed: the next one of the application is told
+	unsigned sync_phase; // changes when a flush of regions.c has ended
 };
 
 struct position {
@@ -165,7 +169,7 @@ struct source {
 	bool half; // of one
 	void (*stopped)(void *user);
 	void *stopped_user;
-	bool stop_flushing;
+	bool stop_flushing, stop_flushed;
 	struct timer stop_timer;
 	struct disk_io stop_io;
 	unsigned stop_volume;
@@ -202,12 +206,24 @@ struct source {
 	void (*loaded)(struct source *source);
 	bool taken_back; // this node, or its successor, was taken back to an older state
 	bool map_kept; // the map was trusted when it was opened
+	bool notes_lost; // what was noted: the map may not know the last epoch that was cut
+	bool all_compared; // everything was, since the start
 	bool doubtful; // what is marked was found in the log: it may be the same on both nodes
+	bool unflushed; // before this start blocks may have been written that no flush has covered, anywhere
+	uint32_t doubts; // as noted
+	bool unflushable; // and a flush has failed since
 	bool flushing;
+	bool flushed; // but for what the application has under way
 	struct disk_io flush_io;
 	unsigned flush_volume;
 	bool flush_failed;
 	uint64_t flush_at; // clock_now() of the next flush
+
+	// unlogged.c
+	bool unlogged; // there may be changes that the log does not name
+	bool marking_unlogged; // the caller keeps a mark elsewhere
+	struct waiter *unmarked; // changes that wait for that
+	bool told_unlogged; // the standby of this connection
 
 	// capture.c
 	struct capture_list captures; // that writes may wait for
@@ -341,7 +357,20 @@ void regions_load(struct source *source, void (*loaded)(struct source *source));
 int regions_pass(struct source *source, struct request *request);
 void regions_note(struct source *source); // what map.h keeps in memory has changed
 void regions_tick(struct source *source);
+// The request makes something durable: its FLUSH, or FUA. The end of one that
+// did not begin so is none.
+void regions_sync_begins(struct request *request);
+void regions_sync_ended(struct request *request, int error);
+void regions_stopped(struct source *source); // with all volumes flushed, but those of which that failed
+void regions_stop_failed(struct source *source, unsigned volume);
 bool regions_busy(const struct source *source);
+
+// unlogged.c
+// The log cannot be written: 0 or -EAGAIN, as regions_pass().
+int unlogged_pass(struct source *source, struct request *request, int error);
+void unlogged_tell(struct source *source); // the standby, if it does not know
+bool unlogged_told(const struct source *source); // epochs may go to it that the log does not know
+void unlogged_tick(struct source *source);
 
 // capture.c
 void capture_start(struct capture *capture);

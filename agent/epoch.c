@@ -372,6 +372,8 @@ static void completed(struct source *source, const struct epoch *epoch)
 		source->plan = PLAN_CHANGES;
 		source->map.suspect = false;
 		source->doubtful = false;
+		source->all_compared |= epoch->all;
+		source->notes_lost = false;
 		source->map.sync = (struct id){{0}};
 		source->map.partial = false;
 	}

@@ -21,6 +21,7 @@ void greeting_send(struct source *source)
 	        .epoch = source->map.cut,
 	        .cuts = source->map.ids,
 	        .mapped = !source->map.suspect,
+	        .unlogged = source->notes_lost,
 	        .untouched = source->untouched,
 	        .local_bytes = source_behind(source),
 	        .local_since = source_oldest(source),
@@ -167,6 +168,10 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 		source->map.suspect = true;
 	if (verdict == VERDICT_COMPARE && !MUTANT(COMPARED_AS_RESYNC))
 		source->map.suspect = true;
+	// Of what we know after a power failure something may be missing.
+	source->told_unlogged = welcome->hello.unlogged;
+	if (welcome->hello.unlogged && !source->map_kept && !source->all_compared)
+		source->map.suspect = true;
 	source->marking = false;
 	if (!welcome->consistent) {
 		if (source->map.acknowledged < received(source, welcome))
@@ -213,6 +218,7 @@ void source_serve(struct source *source)
 static void learned(struct source *source)
 {
 	source->session = SESSION_READY;
+	unlogged_tell(source);
 	epoch_merge(source);
 }
 
@@ -248,6 +254,7 @@ static struct standing own_standing(const struct source *source)
 	        .cuts = source->map.ids,
 	        .consistent = true,
 	        .mapped = !source->map.suspect,
+	        .unlogged = source->notes_lost,
 	};
 }
 

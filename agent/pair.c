@@ -90,7 +90,7 @@ static void fence_kept(void *user, int error)
 	struct pair *pair = user;
 
 	if (error < 0)
-		log_event(LOG_LEVEL_ERROR, "fence-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
+		pair_state_failed(pair, error);
 	pair->saving--;
 	if (pair->phase == PAIR_STOPPING)
 		pair_shut(pair);
@@ -123,11 +123,10 @@ static void touch_kept(void *user, int error)
 	struct pair *pair = user;
 
 	pair->saving--;
-	if (error < 0) {
-		pair->files.state.untouched = true;
-		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
-	}
-	source_touched(pair->source, error); // also while it stops: a client waits for it
+	if (error < 0)
+		pair_untouched_failed(pair, error);
+	else
+		source_touched(pair->source, 0); // also while it stops: a client waits for it
 	if (pair->phase == PAIR_STOPPING)
 		pair_shut(pair);
 }
@@ -241,6 +240,10 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		touch(pair);
 	else if (event == SOURCE_COMPARED)
 		compared(pair);
+	else if (event == SOURCE_UNLOGGED)
+		pair_unlogged(pair, text);
+	else if (event == SOURCE_LOGGED)
+		pair_logged(pair);
 	else if (event == SOURCE_NOT_TAKEN)
 		turn_not_taken(pair, text);
 	else if (event == SOURCE_SWITCHOVER_WANTED)
@@ -291,6 +294,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .bandwidth = pair->bandwidth = pair_bandwidth(pair),
 	        .in_place = files->config.journal_full == JOURNAL_FULL_INCONSISTENT,
 	        .start_without_peer = files->config.start_without_peer,
+	        .unlogged = files->marked,
 	        .random = daemon_random,
 	        .event = event,
 	        .user = pair,
@@ -299,6 +303,7 @@ static int start_engine(struct pair *pair, struct error *err)
 
 	if (result < 0)
 		return result;
+	pair_found_marked(pair);
 	for (unsigned i = 0; i < config.volume_count; i++)
 		config.volumes[i] = (struct source_volume){pair_disk(pair, i), files->state.volumes[i].bytes};
 	pair->slots = slots_new(files->state_disk, 0, STATE_SLOT_KIND_PAIR);
@@ -327,11 +332,21 @@ static void watch(struct timer *timer)
 
 	pair_status(pair, &status);
 	rpo_watch_sample(&pair->watch, status.lag);
+	pair_watch_files(pair, &status);
 	event_watch(&pair->events, pair->agent->hooks, &status, clock_now(clock));
 	watch_map(pair);
 	if (pair->source)
 		pair_keep_hours(pair);
 	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);
+}
+
+static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged);
+
+static void load_again(struct timer *timer)
+{
+	struct pair *pair = (struct pair *)((char *)timer - offsetof(struct pair, load_timer));
+
+	slots_load(pair->slots, pair, state_loaded);
 }
 
 // The engine reads the state itself only at source_new(); saving it needs to
@@ -343,9 +358,18 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 
 	(void)payload;
 	(void)length;
-	if (error < 0)
-		log_event(LOG_LEVEL_ERROR, "state-unreadable", "pair=%s reason=%s", pair->name, strerror(-error));
-	else if (damaged)
+	// What was read of it may not be durable: nothing may come of it before.
+	if (error < 0 && !pair->stop_wanted) {
+		if (!pair->state_failed)
+			log_event(LOG_LEVEL_ERROR, "state-unreadable", "pair=%s reason=%s", pair->name,
+			          strerror(-error));
+		pair->state_failed = true;
+		pair->load_timer.fire = load_again;
+		clock_set(loop_clock(pair->agent->loop), &pair->load_timer,
+		          clock_now(loop_clock(pair->agent->loop)) + NSEC_PER_SEC);
+		return;
+	}
+	if (damaged)
 		log_event(LOG_LEVEL_WARNING, "state-repaired", "pair=%s", pair->name);
 	pair->phase = PAIR_RUNNING;
 	if (!pair->files.state.fenced) { // a turn that it was opened for was not for this state

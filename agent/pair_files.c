@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pair_files.h"
 
+#include "pair_mark.h"
+
 #include "common/file_disk.h"
 #include "common/log.h"
 #include "common/pairs.h"
@@ -126,6 +128,9 @@ int pair_files_open(struct loop *loop, const struct paths *paths, const char *pa
 		result = open_map(paths, boot, files, err);
 	if (!result)
 		result = open_others(loop, paths, files, err);
+	files->marked = pair_mark_found(paths, pair, &files->state.lineage.generation);
+	if (files->marked)
+		files->state.untouched = false;
 	files->serve = !result && access(path_pair_file(paths, pair, FILE_SERVE, path), F_OK) == 0;
 	if (result < 0)
 		pair_files_close(files, paths, false);

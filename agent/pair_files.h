@@ -22,6 +22,7 @@ struct pair_files {
 	struct disk *spill; // NULL: none
 	struct disk *journal, *redo; // NULL: nothing is to be redone
 	struct map_file map;
+	bool marked; // pair_mark.h
 	bool serve; // the order to serve was left by a promotion
 };
 

@@ -24,6 +24,9 @@ enum pair_phase {
 	PAIR_STOPPING,
 };
 
+#define MARK_LOG 1U
+#define MARK_STATE 2U
+
 struct turn;
 
 struct await {
@@ -71,6 +74,21 @@ struct pair {
 	struct turn *turn; // its role is being changed
 	char not_taken[REASON_MAX + 1]; // why the peer did not take over
 
+	// pair_trouble.c
+	unsigned marks; // why there is to be a mark: the write-intent log, the state
+	bool marked, marking, marking_on; // it is there; a job makes or removes it
+	struct job mark_job;
+	struct id mark_generation;
+	int mark_error;
+	struct error mark_reason;
+	bool log_waits, touch_waits; // for the mark
+	int touch_error;
+	bool state_failed; // it is to be saved again
+	bool redo_done; // and the state does not say so durably
+	char failing[128]; // why
+	bool told_failing;
+	struct timer load_timer; // the state is loaded again
+
 	struct pair_successor successor; // as last heard
 	unsigned saving; // of the state
 	bool stop_wanted, engine_stopping, engine_stopped, links_stopping, redo_stopping, redo_stopped, clean;
@@ -84,11 +102,21 @@ void pair_save(struct pair *pair, void *user, void (*saved)(void *user, int erro
 void pair_reopen(struct pair *pair); // refused, with nothing open
 void pair_opened(struct pair *pair, int error, const struct error *reason); // files, and what is to be redone
 
+// pair_trouble.c
+void pair_unlogged(struct pair *pair, const char *why); // by the engine; ends with source_unlogged()
+void pair_logged(struct pair *pair);
+void pair_state_failed(struct pair *pair, int error); // it could not be saved, and is some time
+void pair_untouched_failed(struct pair *pair,
+                           int error); // nor what is to be before the first change; ends with source_touched()
+void pair_found_marked(struct pair *pair); // files are open
+void pair_watch_files(struct pair *pair, const struct pair_status *status); // twice a second
+
 // pair_redo.c
 int pair_redo_start(struct pair *pair, struct error *err); // ends with pair_opened()
 struct disk *pair_disk(struct pair *pair, unsigned volume); // what the engine sees of it
 bool pair_redoes(const struct pair *pair); // its volumes are not its own yet
 bool pair_redo_busy(struct pair *pair); // stops it; calls pair_shut() when that is done
+void pair_redo_saved(struct pair *pair); // the state, whatever was to be said in it
 void pair_redo_report(const struct pair *pair, struct pair_status *status);
 
 // pair_run.c

@@ -376,6 +376,8 @@ void pair_status(struct pair *pair, struct pair_status *status)
 		status->reason = "not-exported";
 	else if (source.state == SOURCE_STATE_REFUSED)
 		status->detail = pair->refusal;
+	else if (source.unlogged || pair->state_failed)
+		status->reason = "state-failed";
 	status->there = peers_side(pair, &status->there);
 	pair_redo_report(pair, status);
 }

@@ -68,7 +68,7 @@ void pair_shut(struct pair *pair)
 	pair_close_exports(pair);
 	if (pair->source)
 		source_let_go(pair->source);
-	if (pair->exports_closing || pair->saving || pair->engine_stopping || pair->links_stopping)
+	if (pair->exports_closing || pair->saving || pair->marking || pair->engine_stopping || pair->links_stopping)
 		return;
 	if (pair->source && !pair->engine_stopped) {
 		pair->engine_stopping = true;

@@ -56,6 +56,15 @@ static void io_done(struct disk_io *io, int error)
 {
 	struct request *request = container_of(io, struct request, io);
 
+	if (request->op == REQUEST_FLUSH) {
+		struct volume *volume = &request->source->volumes[request->volume];
+
+		regions_sync_ended(request, error);
+		// The kernel says it once, and this time it was said to us.
+		if (!error && volume->flush_untold)
+			error = -EIO;
+		volume->flush_untold = false;
+	}
 	request_finish(request, error);
 }
 
@@ -74,6 +83,8 @@ static void pass_through(struct request *request)
 	        .registered = request->registered,
 	        .done = io_done,
 	};
+	if (request->op == REQUEST_FLUSH)
+		regions_sync_begins(request);
 	request_submit_io(request);
 }
 
@@ -151,6 +162,7 @@ void source_submit(struct source *source, struct request *request)
 	request->bounce = NULL;
 	request->marked = false;
 	request->exclusive = false;
+	request->syncs = false;
 	request->contended = false;
 	source->requests++;
 	dispatch(request);

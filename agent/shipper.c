@@ -269,7 +269,8 @@ void shipper_pump(struct source *source)
 		return;
 	// After a power failure the log must know every epoch that the standby
 	// may have.
-	if (intent_noted_cut(source->intent) < source->capturing.number && !MUTANT(CUT_NOT_NOTED))
+	if (intent_noted_cut(source->intent) < source->capturing.number && !unlogged_told(source) &&
+	    !MUTANT(CUT_NOT_NOTED))
 		return;
 	source->pumping = true;
 	source->beside_requests = beside_requests(source);

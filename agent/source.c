@@ -204,6 +204,7 @@ struct source *source_new(const struct source_config *config)
 	source->state = *config->state;
 	source->paused = source->state.paused;
 	source->fenced = source->state.fenced;
+	source->unlogged = config->unlogged;
 	source->split = source->state.split;
 	source->verdict = !source->fenced       ? SOURCE_STATE_REPLICATING
 	                  : source->state.split ? SOURCE_STATE_SPLIT_BRAIN
@@ -287,10 +288,8 @@ static void stop_flushed(struct disk_io *io, int error)
 
 	// The standby may hold what the device still loses: a clean stop must not
 	// hide that.
-	if (error) {
-		map_suspect(&source->map);
-		map_save(&source->map);
-	}
+	if (error)
+		regions_stop_failed(source, source->stop_volume);
 	source->stop_volume++;
 	flush_next(source);
 }
@@ -298,7 +297,9 @@ static void stop_flushed(struct disk_io *io, int error)
 static void flush_next(struct source *source)
 {
 	if (source->stop_volume == source->volume_count) {
-		source->stopped(source->stopped_user);
+		source->stop_flushed = true;
+		regions_stopped(source);
+		source_check_stopped(source);
 		return;
 	}
 	source->stop_io = (struct disk_io){.op = DISK_FLUSH, .done = stop_flushed};
@@ -308,7 +309,11 @@ static void flush_next(struct source *source)
 void source_check_stopped(struct source *source)
 {
 	if (source->requests || source->reads || source->parcel_count || !TAILQ_EMPTY(&source->notes) ||
-	    early_busy(source->early) || regions_busy(source) || source->stop_flushing)
+	    early_busy(source->early) || regions_busy(source))
+		return;
+	if (source->stop_flushed)
+		source->stopped(source->stopped_user);
+	if (source->stop_flushing)
 		return;
 	source->stop_flushing = true;
 	flush_next(source);
@@ -514,4 +519,5 @@ void source_status(struct source *source, struct source_status *status)
 	}
 	report_sync(source, status);
 	status->eta = outlook_eta(source, status);
+	status->unlogged = intent_error(source->intent) || !intent_whole(source->intent);
 }

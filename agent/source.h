@@ -65,6 +65,8 @@ struct request {
 	int error;
 	bool exclusive; // reads, changes and writes back parts of sectors
 	bool marked;
+	bool syncs; // something is to be durable when it is done
+	unsigned sync_phase;
 	bool contended; // another change was under way on some of the same blocks: either may have been the last
 };
 
@@ -88,6 +90,8 @@ enum source_event {
 	SOURCE_SYNC_STARTED,
 	SOURCE_SYNC_DONE,
 	SOURCE_COMPARED, // epoch; all of the volumes was, after a doubt: the caller makes state.doubt DOUBT_NONE
+	SOURCE_UNLOGGED, // changes may pass that a power failure would forget; the caller keeps that in mind elsewhere, if it can, and calls source_unlogged(); text: why
+	SOURCE_LOGGED, // not any more, durably
 	SOURCE_MAP_DAMAGED, // text: what was done about it
 	SOURCE_MAP_LOST, // while it was in use; text: what is done about it
 	SOURCE_ALONE, // a change was acknowledged while the standby was not heard of: the caller keeps state.alone
@@ -115,6 +119,7 @@ struct source_config {
 	uint64_t bandwidth; // bytes a second on the wire; 0: no limit
 	bool in_place; // changes that the standby's journal cannot hold are written in place, else it keeps its epoch
 	bool start_without_peer;
+	bool unlogged; // SOURCE_UNLOGGED was told, and SOURCE_LOGGED was not
 
 	uint64_t (*random)(void *user); // secret enough for ids
 	void (*event)(void *user, enum source_event event, uint64_t epoch, const char *text);
@@ -143,6 +148,7 @@ struct source_status {
 	bool handed; // fenced: this node had asked its peer to take over, and had shipped everything
 	uint64_t acknowledged; // the last epoch that the standby is known to have had
 	struct id acknowledged_id, cut_id; // of that one, and of the one before the open; none: not known
+	bool unlogged; // the write-intent log cannot be written
 	bool complete; // the dirty blocks are all that may differ; else it is not known what does
 	int64_t oldest; // wall clock of the first acknowledged write that is not durable on the standby, ns; 0: none
 	uint64_t peer_bytes; // DIVERGED, SPLIT_BRAIN, DEMOTED: what the peer says it holds of its own
@@ -216,6 +222,9 @@ void source_serve(struct source *source);
 
 // The first write of this generation may go on, or fails with the error.
 void source_touched(struct source *source, int error);
+
+// SOURCE_UNLOGGED is kept in mind, or cannot be: changes go on.
+void source_unlogged(struct source *source);
 
 // What a peer that was promoted said of itself, not over the dialer's
 // connection.

@@ -128,6 +128,8 @@ static void mark(struct request *request)
 	if (!MUTANT(RECENT_NOT_DROPPED))
 		recent_drop(source->recent, request->volume, range->first, range->count);
 	intent_written(source->intent, request->volume, range->first, range->count);
+	if (request->flags & REQUEST_FUA)
+		regions_sync_begins(request);
 	source->changed.total += range->count * BLOCK_SIZE;
 	if (!set->opened) {
 		set->opened = clock_now(source->clock);
@@ -193,6 +195,7 @@ void tracker_done(struct request *request, int error)
 	ranges_remove(&volume->writes, &request->range);
 	TAILQ_REMOVE(&source->changes, request, changes);
 	intent_written(source->intent, request->volume, request->range.first, request->range.count);
+	regions_sync_ended(request, error);
 	if (error && request->op != REQUEST_WRITE) {
 		unmark_zero(source, request);
 		if (request->op == REQUEST_TRIM && error == -EOPNOTSUPP) {

@@ -124,9 +124,9 @@ static void store_summed(struct bitmap *bitmap, uint64_t index, uint64_t word, u
 // no member that could be taken as set already.
 static uint64_t known_word(const struct bitmap *bitmap, uint64_t index)
 {
-	if (bitmap->levels > 1 && !(bitmap->level[1][index / 64] >> (index % 64) & 1) && !MUTANT(WORD_BEFORE_SUM))
-		return 0;
-	return bitmap->level[0][index];
+	bool known = bitmap->levels > 1 ? bitmap->level[1][index / 64] >> (index % 64) & 1 : bitmap->count > 0;
+
+	return known || MUTANT(WORD_BEFORE_SUM) ? bitmap->level[0][index] : 0;
 }
 
 static void put_word(struct bitmap *bitmap, uint64_t index, uint64_t word)

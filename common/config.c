@@ -43,6 +43,8 @@ const char *hook_name(enum hook_event event)
 	        [HOOK_RPO_RECOVERED] = "rpo-recovered",
 	        [HOOK_DEGRADED] = "degraded",
 	        [HOOK_RESTORED] = "restored",
+	        [HOOK_PROTECTION_LOST] = "protection-lost",
+	        [HOOK_PROTECTION_RESTORED] = "protection-restored",
 	        [HOOK_SYNC_STARTED] = "sync-started",
 	        [HOOK_SYNC_DONE] = "sync-done",
 	        [HOOK_RESYNC_DONE] = "resync-done",

@@ -44,6 +44,8 @@ enum hook_event {
 	HOOK_RPO_RECOVERED,
 	HOOK_DEGRADED, // a disk keeps the pair from what it is there for
 	HOOK_RESTORED,
+	HOOK_PROTECTION_LOST,
+	HOOK_PROTECTION_RESTORED,
 	HOOK_SYNC_STARTED,
 	HOOK_SYNC_DONE,
 	HOOK_RESYNC_DONE,

@@ -83,14 +83,16 @@ static bool confirmed(const struct id *a, const struct id *b)
 // Same generation.
 static enum verdict judge_same(const struct standing *primary, const struct standing *standby)
 {
+	bool unlogged = (primary->unlogged || standby->unlogged) && !MUTANT(UNLOGGED_ROLLED_BACK);
+
 	if (standby->returned)
 		return standby->yields ? VERDICT_COMPARE : VERDICT_DIVERGED;
 	if (!standby->consistent || MUTANT(ROLLBACK_IGNORED))
 		return VERDICT_CONTINUE;
 	if (standby->epoch > primary->epoch)
-		return standby->yields ? VERDICT_COMPARE : VERDICT_ROLLED_BACK;
+		return standby->yields || unlogged ? VERDICT_COMPARE : VERDICT_ROLLED_BACK;
 	if (epoch_ids_match(&primary->cuts, standby->epoch, &standby->epoch_id) == EPOCH_FOREIGN)
-		return standby->yields ? VERDICT_COMPARE : VERDICT_COPIED;
+		return standby->yields || unlogged ? VERDICT_COMPARE : VERDICT_COPIED;
 	return VERDICT_CONTINUE;
 }
 

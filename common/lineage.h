@@ -41,6 +41,7 @@ struct standing {
 	bool consistent; // standby: it holds that epoch
 	bool returned; // standby that was a primary, and may hold blocks beyond
 	bool mapped; // returned: it knows which
+	bool unlogged; // primary: it does not know its last cut; standby: its primary said that it could not note it
 	bool yields; // standby: what it holds may be overwritten, the administrator said
 };
 

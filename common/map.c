@@ -238,6 +238,7 @@ int map_open(struct map *map, void *memory, const struct map_identity *identity,
 	}
 	if (kept)
 		read_record(map, page, identity);
+	map->rebooted = !id_equal(&page->use.boot, &identity->boot);
 	map_resume(page, &identity->boot);
 	return 0;
 }

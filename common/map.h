@@ -47,6 +47,7 @@ struct map {
 	struct id sync; // the sync in place under way, or none
 	bool partial; // of that sync nothing is missing but what the sets name
 	bool suspect; // changes were forgotten: all blocks are to be compared
+	bool rebooted; // it was opened last in another boot of the machine
 };
 
 struct map_identity {

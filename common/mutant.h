@@ -45,6 +45,15 @@
 	MUTANT_DO(UNMAP_REFUSAL_TOLD)                                                                                  \
 	MUTANT_DO(LAG_BY_WALL_CLOCK)                                                                                   \
 	MUTANT_DO(LOST_MAP_BELIEVED)                                                                                   \
+	MUTANT_DO(INTENT_LOGS_MIXED)                                                                                   \
+	MUTANT_DO(INTENT_FOUND_NOT_REWRITTEN)                                                                          \
+	MUTANT_DO(UNLOGGED_NOT_TOLD)                                                                                   \
+	MUTANT_DO(UNLOGGED_FORGOTTEN)                                                                                  \
+	MUTANT_DO(UNLOGGED_ROLLED_BACK)                                                                                \
+	MUTANT_DO(UNFLUSHED_FORGOTTEN)                                                                                 \
+	MUTANT_DO(FAILED_FLUSH_FORGOTTEN)                                                                              \
+	MUTANT_DO(FAILED_FLUSH_KEPT_FROM_APPLICATION)                                                                  \
+	MUTANT_DO(SYNC_OF_APPLICATION_UNWATCHED)                                                                       \
 	MUTANT_DO(STAGE_NEVER_CONTINUED)                                                                               \
 	MUTANT_DO(STAGED_AS_SENT)                                                                                      \
 	MUTANT_DO(CARRIED_LOST_WITH_STAGE)                                                                             \
@@ -72,6 +81,9 @@
 	MUTANT_DO(ADOPTED_BEFORE_DURABLE)                                                                              \
 	MUTANT_DO(ADOPTION_NOT_SAVED)                                                                                  \
 	MUTANT_DO(REJECTED_ADOPTION_FORGOTTEN)                                                                         \
+	MUTANT_DO(RECORDS_FOUND_NOT_REWRITTEN)                                                                         \
+	MUTANT_DO(LOST_TAKEN_AS_THERE)                                                                                 \
+	MUTANT_DO(SLOT_FOUND_NOT_REWRITTEN)                                                                            \
 	/* both */                                                                                                     \
 	MUTANT_DO(DEVICE_READ_THROUGH_CACHE)                                                                           \
 	MUTANT_DO(FENCE_IGNORED)                                                                                       \

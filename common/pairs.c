@@ -154,6 +154,7 @@ int pair_erase(const struct paths *paths, const char *pair, struct error *err)
 
 	if (unlink(path_config(paths, pair, path)) < 0 && errno != ENOENT)
 		return fail(err, errno, "remove %s: %s", path, strerror(errno));
+	(void)unlink(path_unlogged(paths, pair, path)); // names the generation, so that it is of no use to another
 	result = sync_directory(paths->configs, err);
 	if (!result && unlink(path_map(paths, pair, path)) < 0 && errno != ENOENT)
 		result = fail(err, errno, "remove %s: %s", path, strerror(errno));

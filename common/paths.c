@@ -108,6 +108,11 @@ const char *path_config(const struct paths *paths, const char *pair, char *out)
 	return join(out, paths->configs, pair, "", ".conf");
 }
 
+const char *path_unlogged(const struct paths *paths, const char *pair, char *out)
+{
+	return join(out, paths->configs, pair, "", ".unlogged");
+}
+
 const char *path_pair(const struct paths *paths, const char *pair, char *out)
 {
 	return join(out, paths->states, pair, "", "");

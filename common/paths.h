@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where everything lies, below --root: two roots on one machine are two nodes.
 //
-//   DIR/etc/stead/pairs/PAIR.conf
+//   DIR/etc/stead/pairs/PAIR.conf PAIR.unlogged
 //   DIR/var/lib/stead/               the node's own: identity.pem, invitations
 //   DIR/var/lib/stead/pairs/PAIR/    state.slots map intent spill journal redo lock serve
 //   DIR/var/lib/stead/salvage/PAIR-TIME/   VOLUME.img VOLUME.extents
@@ -38,6 +38,7 @@ int paths_make(const struct paths *paths, struct error *err);
 // Names of pairs and volumes are valid (name_valid()). Each returns out, which
 // holds PATHS_MAX bytes.
 const char *path_config(const struct paths *paths, const char *pair, char *out);
+const char *path_unlogged(const struct paths *paths, const char *pair, char *out); // agent/pair_mark.h
 const char *path_pair(const struct paths *paths, const char *pair, char *out); // its state directory
 const char *path_pair_file(const struct paths *paths, const char *pair, const char *file, char *out);
 // where what a pair discards is kept; stamp: of this time

@@ -27,6 +27,8 @@ static const struct {
         {"standby-error", "the standby could not store an epoch; its log says why"},
         {"volume-replaced", "a volume is not the disk that it was"},
         {"volume-changed", "a volume was written to, or restored, behind stead's back"},
+        {"state-failed",
+         "files of the pair below var/lib/stead cannot be written: after a power failure of this node everything is compared; see the log"},
         {"peer-rolled-back", "the standby holds an epoch that its primary never cut"},
         {"copy-of-primary", "two copies of the primary have run: decide which one lives"},
         {"promoted-over", "the peer was promoted"},

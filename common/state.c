@@ -16,7 +16,7 @@ void state_return(struct pair_state *state, const struct epoch_id *epoch, bool b
 	state->base_id = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? (struct id){{0}} : epoch->id;
 	state->yields = discard;
 	state->consistent = true;
-	state->split = state->untouched = state->alone = state->handover = false;
+	state->split = state->untouched = state->alone = state->handover = state->unlogged = false;
 	state->sync = (struct id){{0}};
 	state->sync_volume = 0;
 	state->sync_block = 0;
@@ -47,7 +47,8 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_id(&writer, &state->sync);
 	write_u32(&writer, state->sync_volume);
 	write_u8(&writer, state->alone);
-	write_zeroes(&writer, 3);
+	write_u8(&writer, state->unlogged);
+	write_zeroes(&writer, 2);
 	write_u64(&writer, state->sync_block);
 	write_u64(&writer, state->promoted_epoch);
 	write_u64(&writer, (uint64_t)state->promoted_point);
@@ -142,7 +143,8 @@ int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state,
 	state->sync = read_id(&reader);
 	state->sync_volume = read_u32(&reader);
 	state->alone = read_bool(&reader);
-	read_zeroes(&reader, 3);
+	state->unlogged = read_bool(&reader);
+	read_zeroes(&reader, 2);
 	state->sync_block = read_u64(&reader);
 	state->promoted_epoch = read_u63(&reader);
 	state->promoted_point = (int64_t)read_u63(&reader);

@@ -54,6 +54,7 @@ struct pair_state {
 	bool returned;
 	uint64_t base_epoch; // 0: the journal did not begin so
 	struct id base_id; // of an epoch that its peer had; none: not known, or not an epoch
+	bool unlogged; // standby: its primary could not note what it cut, or which blocks it changed
 	bool yields; // standby: what it holds may be overwritten by any primary of the pair
 
 	// Standby: false from the first direct write of a sync in place until the

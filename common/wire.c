@@ -26,11 +26,12 @@ static const char *const type_names[] = {
         [FRAME_BEYOND] = "BEYOND",         [FRAME_TAKEOVER] = "TAKEOVER",
         [FRAME_SWITCHOVER] = "SWITCHOVER", [FRAME_DECLINE] = "DECLINE",
         [FRAME_STAGE] = "STAGE",           [FRAME_STAGED] = "STAGED",
+        [FRAME_UNLOGGED] = "UNLOGGED",
 };
 
 static bool type_known(unsigned type)
 {
-	return type < sizeof(type_names) / sizeof(type_names[0]) && type_names[type];
+	return type < FRAME_TYPES && type_names[type];
 }
 
 const char *frame_type_name(unsigned type)

@@ -14,6 +14,7 @@
 //   A → R  STAGE            everything of the epoch before this place was sent
 //   R → A  STAGED           so much of an epoch that was left is kept
 //   R → A  BEYOND           after WELCOME, what a former primary holds beyond
+//   A → R  UNLOGGED         what A notes is not to be trusted, or is again
 //   A → R  TAKEOVER 8       planned switchover: be the primary after epoch 8
 //
 // Everything here is pure: no allocation, no I/O. The get functions check every
@@ -69,6 +70,8 @@ enum frame_type {
 	FRAME_DECLINE = 20,
 	FRAME_STAGE = 21,
 	FRAME_STAGED = 22,
+	FRAME_UNLOGGED = 28,
+	FRAME_TYPES, // one more than the last
 };
 
 // A frame as it lies in a buffer, header checked.
@@ -102,6 +105,7 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 	bool yields;
 	bool untouched; // primary: promoted, and not written to since
 	bool split; // primary: stopped serving, after both had been written to
+	bool unlogged; // as in struct standing
 	uint64_t local_bytes; // primary: changed since its generation began, or what it holds beyond the peer's
 	int64_t local_since; // wall clock of the oldest of them, ns; 0: none
 	struct id sync; // full sync under way; none: none
@@ -310,6 +314,7 @@ size_t wire_put_mark(uint8_t *body, const struct wire_mark *mark);
 size_t wire_put_stage(uint8_t *body, const struct wire_stage *stage);
 size_t wire_put_heartbeat(uint8_t *body, const struct wire_heartbeat *heartbeat);
 size_t wire_put_beyond(uint8_t *body, const struct wire_beyond *beyond);
+size_t wire_put_unlogged(uint8_t *body, const bool *unlogged);
 size_t wire_put_decline(uint8_t *body, const struct wire_decline *decline);
 
 int wire_get_hello(const struct frame *frame, struct wire_hello *hello);
@@ -327,6 +332,7 @@ int wire_get_mark(const struct frame *frame, struct wire_mark *mark);
 int wire_get_stage(const struct frame *frame, struct wire_stage *stage);
 int wire_get_heartbeat(const struct frame *frame, struct wire_heartbeat *heartbeat);
 int wire_get_beyond(const struct frame *frame, struct wire_beyond *beyond);
+int wire_get_unlogged(const struct frame *frame, bool *unlogged);
 int wire_get_decline(const struct frame *frame, struct wire_decline *decline);
 
 // What a HELLO, or a WELCOME that says consistent, says of its sender.

@@ -84,7 +84,8 @@ static void write_hello(struct writer *writer, const struct wire_hello *hello, b
 	write_u8(writer, hello->yields);
 	write_u8(writer, hello->untouched);
 	write_u8(writer, hello->split);
-	write_zeroes(writer, 3);
+	write_u8(writer, hello->unlogged);
+	write_zeroes(writer, 2);
 	write_id(writer, &hello->epoch_id);
 	write_lineage(writer, &hello->lineage);
 	write_epoch_ids(writer, &hello->cuts);
@@ -117,7 +118,8 @@ static int read_hello(struct reader *reader, struct wire_hello *hello, bool welc
 	hello->yields = read_bool(reader);
 	hello->untouched = read_bool(reader);
 	hello->split = read_bool(reader);
-	read_zeroes(reader, 3);
+	hello->unlogged = read_bool(reader);
+	read_zeroes(reader, 2);
 	hello->epoch_id = read_id(reader);
 	read_lineage(reader, &hello->lineage);
 	read_epoch_ids(reader, &hello->cuts);

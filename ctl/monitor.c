@@ -28,7 +28,8 @@ static bool is_one_of(const char *word, const char *const *words)
 static int judge(json_t *pair)
 {
 	static const char *const bad[] = {"refused", "split-brain", "diverged", NULL};
-	static const char *const lost[] = {"daemon-down", "not-loaded", "config-invalid", "not-exported", NULL};
+	static const char *const lost[] = {"daemon-down",  "not-loaded",   "config-invalid",
+	                                   "not-exported", "state-failed", NULL};
 	const char *state = text_of(pair, "state"), *rpo = text_of(pair, "rpo_state"), *role = text_of(pair, "role");
 
 	if (is_one_of(state, bad) || is_one_of(text_of(pair, "reason"), lost) || !strcmp(rpo, "breached"))

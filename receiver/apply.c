@@ -204,10 +204,12 @@ static void flushed(void *user, int error, const struct error *err)
 {
 	struct apply *apply = user;
 
-	if (error)
+	if (error) {
 		stumble(apply, error, err);
-	else
+	} else {
+		volumes_sure(apply->volumes); // all that was not durable was written again
 		apply->stage = STAGE_SETTLING;
+	}
 	apply->events->progress(apply->user);
 }
 

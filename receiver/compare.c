@@ -101,8 +101,8 @@ static void answer(struct sink *sink, const struct compare *compare)
 		return;
 	}
 	for (uint32_t i = 0; i < compare->blocks; i++) {
-		if (memcmp(compare->ours + i * BLOCKHASH_BYTES, compare->theirs + i * BLOCKHASH_BYTES,
-		           BLOCKHASH_BYTES) != 0)
+		if (volumes_lost(sink->volumes) || memcmp(compare->ours + i * BLOCKHASH_BYTES,
+		                                          compare->theirs + i * BLOCKHASH_BYTES, BLOCKHASH_BYTES) != 0)
 			differ.bitmap[i / 8] |= (uint8_t)(1 << i % 8);
 	}
 	session_send(sink, FRAME_DIFFER, body, wire_put_differ(body, &differ));

@@ -194,6 +194,7 @@ static void end_flushed(void *user, int error, const struct error *err)
 	if (error) {
 		give_up(sink, error, err);
 	} else {
+		volumes_sure(sink->volumes);
 		sink->direct.stage = DIRECT_ENDING;
 		sink->next = sink->state;
 		sink->next.sync_volume = sink->state.volume_count;

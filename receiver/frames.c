@@ -376,6 +376,33 @@ static int take_decline(struct sink *sink, const struct frame *frame, struct err
 	return 0;
 }
 
+static void unlogged_saved(struct sink *sink, int error)
+{
+	struct error err;
+
+	if (!error)
+		return;
+	fail(&err, -error, "write pair state: %s", strerror(-error));
+	session_end(sink, err.text);
+}
+
+// Nothing that comes after it is taken before the state says so durably.
+static int take_unlogged(struct sink *sink, const struct frame *frame, struct error *err)
+{
+	bool unlogged;
+
+	if (wire_get_unlogged(frame, &unlogged))
+		return malformed(frame, err);
+	if (sink->state.unlogged == unlogged)
+		return 0;
+	if (!sink->saving) {
+		sink->next = sink->state;
+		sink->next.unlogged = unlogged;
+		sink_save(sink, unlogged_saved);
+	}
+	return -EAGAIN;
+}
+
 int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 {
 	if (sink->session.stage == SESSION_SETTLING)
@@ -400,6 +427,8 @@ int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 		return take_stage(sink, frame, err);
 	case FRAME_TAKEOVER:
 		return take_takeover(sink, frame, err);
+	case FRAME_UNLOGGED:
+		return take_unlogged(sink, frame, err);
 	case FRAME_DECLINE:
 		return take_decline(sink, frame, err);
 	default:

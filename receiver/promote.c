@@ -165,6 +165,7 @@ void promote_advance(struct sink *sink)
 	sink->next.lineage = sink->lineage;
 	sink->next.born = clock_wall(sink->clock);
 	sink->next.untouched = true;
+	sink->next.unlogged = false;
 	sink->next.fenced = sink->next.split = sink->next.alone = sink->next.returned = sink->next.yields = false;
 	sink->next.base_epoch = 0;
 	sink->next.base_id = (struct id){{0}};

@@ -24,6 +24,8 @@ struct recovery {
 	struct superblock superblock;
 	struct disk_io io;
 	uint8_t *superblocks; // both, as read
+	unsigned rewriting; // one of them
+	uint64_t rewritten; // position up to which records were
 	struct scan scan;
 
 	bool damaged;
@@ -144,6 +146,63 @@ static void give_up_chain(struct recovery *recovery, const char *loss)
 	give_up(recovery, &err);
 }
 
+// Records that the superblock does not vouch for may be visible only, when a
+// process died before their flush, or with one that failed: a flush does not bring
+// back what one before it has lost. They are written once more, the same bytes in
+// the same place.
+static void rewrite_records(struct recovery *recovery);
+
+static void records_rewritten(struct disk_io *io, int error)
+{
+	struct recovery *recovery = recovery_of(io);
+	struct error err;
+
+	if (error) {
+		fail(&err, -error, "write to the journal at offset %" PRIu64 ": %s", io->offset, strerror(-error));
+		finish(recovery, error, &err);
+		return;
+	}
+	recovery->rewritten += io->length;
+	rewrite_records(recovery);
+}
+
+static void records_read(struct disk_io *io, int error)
+{
+	struct recovery *recovery = recovery_of(io);
+	struct error err;
+
+	if (error) {
+		fail(&err, -error, "read journal at offset %" PRIu64 ": %s", io->offset, strerror(-error));
+		finish(recovery, error, &err);
+		return;
+	}
+	io->op = DISK_WRITE;
+	io->done = records_rewritten;
+	disk_submit(recovery->journal->disk, io);
+}
+
+static void rewrite_records(struct recovery *recovery)
+{
+	struct journal *journal = recovery->journal;
+	uint64_t at = recovery->rewritten, left = ring_left(journal, at), length = journal->head.position - at;
+
+	if (length == 0 || recovery->promoted || MUTANT(RECORDS_FOUND_NOT_REWRITTEN)) {
+		recovery->io = (struct disk_io){.op = DISK_FLUSH, .done = chain_flushed};
+		disk_submit(journal->disk, &recovery->io);
+		return;
+	}
+	if (length > left)
+		length = left;
+	recovery->io = (struct disk_io){
+	        .op = DISK_READ,
+	        .offset = ring_offset(journal, at),
+	        .length = length < RECORD_MAX ? length : RECORD_MAX,
+	        .data = recovery->scan.window,
+	        .done = records_read,
+	};
+	disk_submit(journal->disk, &recovery->io);
+}
+
 // The chain has come to its end. What the superblock calls durable must be in
 // it; everything complete beyond is kept, too.
 static void chain_ended(void *user)
@@ -185,8 +244,10 @@ static void chain_ended(void *user)
 		give_up(recovery, &err);
 		return;
 	}
-	recovery->io = (struct disk_io){.op = DISK_FLUSH, .done = chain_flushed};
-	disk_submit(journal->disk, &recovery->io);
+	recovery->rewritten = superblock->durable_position;
+	if (recovery->rewritten < journal->tail.position || recovery->rewritten > journal->head.position)
+		recovery->rewritten = journal->tail.position;
+	rewrite_records(recovery);
 }
 
 static void start_scan(struct recovery *recovery)
@@ -246,6 +307,42 @@ static void none_valid(struct recovery *recovery)
 	}
 }
 
+// Nor is it known whether what they say is durable: it is, when they were written
+// once more, the newest one first.
+static void superblock_rewritten(struct disk_io *io, int error);
+
+static void rewrite_superblock(struct recovery *recovery, unsigned index)
+{
+	recovery->rewriting = index;
+	recovery->io = (struct disk_io){
+	        .op = DISK_WRITE,
+	        .flags = DISK_FUA,
+	        .offset = (uint64_t)index * SUPERBLOCK_BYTES,
+	        .length = SUPERBLOCK_BYTES,
+	        .data = recovery->superblocks + index * SUPERBLOCK_BYTES,
+	        .done = superblock_rewritten,
+	};
+	disk_submit(recovery->journal->disk, &recovery->io);
+}
+
+static void superblock_rewritten(struct disk_io *io, int error)
+{
+	struct recovery *recovery = recovery_of(io);
+	struct journal *journal = recovery->journal;
+	unsigned other = !recovery->rewriting;
+	struct error err;
+
+	if (error) {
+		fail(&err, -error, "write superblock of the journal at offset %" PRIu64 ": %s", io->offset,
+		     strerror(-error));
+		finish(recovery, error, &err);
+	} else if (other == journal->next_slot && journal->slots[other].valid) {
+		rewrite_superblock(recovery, other);
+	} else {
+		start_scan(recovery);
+	}
+}
+
 static void choose(struct recovery *recovery)
 {
 	struct journal *journal = recovery->journal;
@@ -280,7 +377,10 @@ static void choose(struct recovery *recovery)
 		give_up(recovery, &err);
 		return;
 	}
-	start_scan(recovery);
+	if (recovery->promoted || MUTANT(RECORDS_FOUND_NOT_REWRITTEN))
+		start_scan(recovery);
+	else
+		rewrite_superblock(recovery, newest);
 }
 
 static void superblocks_read(struct disk_io *io, int error)

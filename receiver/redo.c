@@ -23,6 +23,13 @@ static void log_wrote(void *user)
 	redo_soon(user);
 }
 
+static uint64_t log_random(void *user)
+{
+	const struct redo *redo = user;
+
+	return redo->config.random(redo->config.user);
+}
+
 static void frames_progress(void *user)
 {
 	redo_pump(user);
@@ -57,6 +64,7 @@ struct redo *redo_new(const struct redo_config *config)
 	        .generation = config->state->lineage.generation,
 	        .region_blocks = config->region_blocks,
 	        .volume_count = config->volume_count,
+	        .random = log_random,
 	        .wrote = log_wrote,
 	        .user = redo,
 	};

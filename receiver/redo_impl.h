@@ -40,6 +40,7 @@ struct job {
 	int error;
 	struct error reason;
 	struct waiter logged; // waits for the log
+	bool tried; // to write to it
 };
 
 // Blocks that are being written.
@@ -67,6 +68,7 @@ struct flush {
 	struct redo *redo;
 	unsigned volume;
 	bool busy;
+	bool untold; // one failed that nobody else had asked for
 	struct disk_io *waiting, *under_way; // flushes of the application, linked by next
 };
 

@@ -31,6 +31,7 @@ struct standing roles_standing(const struct sink *sink)
 	        .consistent = sink->consistent,
 	        .returned = sink->returned,
 	        .mapped = sink->beyond && beyond_covers(sink->beyond, &left),
+	        .unlogged = sink->state.unlogged,
 	        .yields = sink->yields,
 	};
 }

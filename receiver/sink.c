@@ -206,6 +206,8 @@ static void journal_opened(void *user, int error, const struct error *err, const
 		sink_event(sink, SINK_DAMAGE_REPAIRED, 0, repaired);
 	sink->recovery_point = journal_durable_wall(sink->journal);
 	sink->consistent = sink->state.consistent || (!error && journal_completes(sink->journal, &sink->state.sync));
+	if (!error && (journal_next(sink->journal) || (!sink->consistent && !id_is_none(&sink->state.sync))))
+		volumes_doubt(sink->volumes);
 	roles_opened(sink);
 	opened(sink, error ? err : NULL);
 }

@@ -37,6 +37,7 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	                        .epoch_id = standing.epoch_id,
 	                        .returned = standing.returned,
 	                        .mapped = standing.mapped,
+	                        .unlogged = standing.unlogged,
 	                        .yields = standing.yields,
 	                        .untouched = state->untouched,
 	                        .volume_count = state->volume_count,

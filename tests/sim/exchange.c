@@ -25,6 +25,8 @@ static void fence_saved(void *user, int error)
 	struct node *node = user;
 
 	node->fence_durable = !error;
+	if (error)
+		node_save_later(node);
 	faults_step(node->sim);
 }
 
@@ -91,6 +93,9 @@ static void opened_again(void *user, int error)
 {
 	struct node *node = user;
 
+	node->reopens = error && !busy(node);
+	if (node->reopens)
+		node_save_later(node);
 	if (error || busy(node) || node->fenced)
 		return;
 	node->generation->sealed = 0;
@@ -103,6 +108,14 @@ void exchange_not_taken(struct node *node)
 {
 	node->state.handover = false;
 	node_save(node, opened_again);
+}
+
+void exchange_saved(struct node *node)
+{
+	if (node->state.fenced)
+		node->fence_durable = true;
+	if (node->reopens)
+		opened_again(node, 0);
 }
 
 static bool drain(struct node *node, void (*done)(void *user, int error))
@@ -251,7 +264,7 @@ static void check_base(const struct node *node)
 
 static void begin_return(struct node *node)
 {
-	if (node->generation->sealed && !node->state.fenced && node->held_beyond)
+	if (node->generation->sealed && !node->state.fenced && node->held_beyond && !node->sim->plan.flush_faults)
 		violate(node->sim, "node %u was drained, and holds blocks beyond", node->index);
 	node->next = node->state;
 	node->gave_way = node->discard;

@@ -407,6 +407,7 @@ void faults_heal(struct simulation *sim)
 		stores_arm(&sim->nodes[i], 0);
 	end_lasting(sim);
 	starve_heal(sim);
+	file_faults_heal(sim);
 	for (unsigned i = 0; i < 2; i++)
 		sim->nodes[i].journal.stall = 0;
 	if (!sim->plan.flap_stays) {

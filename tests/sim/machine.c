@@ -80,6 +80,15 @@ static void watch_disk(const struct sim_disk *disk, const struct disk_io *io, co
 	      io->offset, io->length, io->flags, what, error ? ": " : "", error ? strerror(-error) : "");
 }
 
+// The application's own flush says so, or the next one.
+static void lost(const struct sim_disk *disk)
+{
+	const struct node *node = disk->watcher;
+
+	if (node->generation && !node->is_standby)
+		model_lost(model_of(node), (unsigned)(disk - node->volumes));
+}
+
 static void init_disk(struct node *node, struct sim_disk *disk, const char *name, uint64_t size, uint32_t align)
 {
 	struct rng *rng = &node->sim->rng;
@@ -129,6 +138,7 @@ void machine_init(struct node *node)
 		node->volumes[v].refuses_unmap = plan->refuses_unmap[index];
 		sim_disk_cached(&node->volumes[v], sim->seed ^ rng_mix(index * MODEL_VOLUMES + v),
 		                plan->read_beside[index]);
+		node->volumes[v].lost = lost;
 		if ((plan->theme == THEME_GIVING_UP && index == 0) || // so that an epoch comes bit by bit
 		    (plan->theme == THEME_BACKLOG && index == 1)) {
 			node->volumes[v].latency_min = MSEC;

@@ -37,6 +37,12 @@ void node_save(struct node *node, void (*saved)(void *user, int error))
 	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, saved);
 }
 
+void node_save_later(struct node *node)
+{
+	if (!node->save_again.slot)
+		scheduler_add(&node->sim->scheduler, &node->save_again, 500 * MSEC);
+}
+
 int state_on_disk(const struct sim_disk *disk, struct pair_state *state)
 {
 	uint8_t *area = resize(NULL, SLOTS_BYTES);
@@ -118,9 +124,12 @@ static void forget_engine(struct node *node, struct message *orphans)
 		node->fenced = node->told_newer = false; // it may have forgotten
 	listener_clear(node);
 	scheduler_remove(&node->sim->scheduler, &node->answer);
+	scheduler_remove(&node->sim->scheduler, &node->marked);
+	scheduler_remove(&node->sim->scheduler, &node->save_again);
+	scheduler_remove(&node->sim->scheduler, &node->load_again);
 	node->source = NULL;
 	node->sink = NULL;
-	node->serving = false;
+	node->serving = node->reopens = node->releases = false;
 	node->opened = false;
 	node->stopping = false;
 	node->promoting = node->yielding = false;
@@ -155,6 +164,7 @@ void node_crash(struct node *node, enum sim_loss loss)
 	struct simulation *sim = node->sim;
 	bool primary = node->generation && !node->is_standby;
 	bool intent_idle = sim_disk_idle(&node->intent);
+	struct pair_state *state;
 	struct message *orphans;
 
 	trace(sim, "node %u %s", node->index, loss == LOSS_POWER ? "loses power" : "crashes");
@@ -174,9 +184,15 @@ void node_crash(struct node *node, enum sim_loss loss)
 		node->generation->tainted = true;
 	if (loss != LOSS_POWER)
 		return;
+	state = allocate(sizeof(*state));
 	machine_tear_map(node);
 	machine_boot(node);
 	node->clock_doubtful |= sim->plan.clocks;
+	// Where the log, the mark and the standby all could not be told.
+	if (primary && node->unlogged && !node->mark &&
+	    (node_read_state(&sim->nodes[!node->index], state) || !state->unlogged))
+		sim->forgotten = true;
+	free(state);
 	if (primary) {
 		node->generation->tainted |= !node->map_closed;
 		check_after_power_loss(node);
@@ -194,6 +210,9 @@ static void check_after_clean_stop(struct node *node)
 	if (!sim->errors && !model_check_now(model_of(node), redone_volumes(redone), why, sizeof(why)))
 		violate(sim, "durability of node %u after a clean stop: %s", node->index, why);
 	model_rebase(model_of(node), redone_volumes(redone));
+	for (unsigned v = 0; v < sim->plan.volume_count; v++)
+		if (node->volumes[v].lost_some)
+			model_doubt_base(model_of(node), v);
 	redone_free(redone);
 }
 

@@ -25,6 +25,9 @@ enum afterwards {
 	THEN_REGAIN, // the fenced primary is made one anew, by force
 };
 
+#define MARK_LOG 1U
+#define MARK_STATE 2U
+
 struct node {
 	struct simulation *sim;
 	unsigned index;
@@ -79,6 +82,12 @@ struct node {
 	bool told_touched; // the peer, of which it heard, was written to
 
 	// primary
+	unsigned mark; // kept elsewhere, in what never fails: the log or the state is not to be trusted
+	bool unlogged; // it said so last
+	int untouchable; // why its first write could not pass
+	struct event marked, save_again, load_again;
+	bool releases; // its redo, once its state says that all is redone
+	bool reopens; // once its state says that its peer did not take over
 	bool serving;
 	bool fenced; // was told of a newer generation
 	bool fence_durable; // and will always know
@@ -132,6 +141,8 @@ int node_read_state(const struct node *node, struct pair_state *state);
 // Asks the primary's daemon to stop, for what is to follow.
 void node_stop(struct node *node, enum afterwards then, bool discard);
 
+void node_save_later(struct node *node); // what could not be, and again until it can
+
 // Makes the state durable, as the daemon of a primary does.
 void node_save(struct node *node, void (*saved)(void *user, int error));
 
@@ -142,6 +153,7 @@ uint64_t node_random(void *user);
 void draw_id(struct rng *rng, struct id *id);
 
 // exchange.c: the daemon's part in an exchange of roles.
+void exchange_saved(struct node *node); // the state, at last
 void exchange_fenced(struct node *node);
 void exchange_not_taken(struct node *node);
 void exchange_wanted(struct node *node); // by the peer: a switchover

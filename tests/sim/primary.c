@@ -11,12 +11,60 @@
 #include <stdlib.h>
 #include <string.h>
 
+// What cannot be kept in the state is kept elsewhere until it can, as by the
+// daemon; if that works.
 static void touch_saved(void *user, int error)
 {
 	struct node *node = user;
 
+	if (!node->source)
+		return;
+	if (error && node->sim->plan.marks) {
+		node->mark |= MARK_STATE;
+		node_save_later(node);
+		error = 0;
+	} else if (!error) {
+		node->mark &= ~MARK_STATE;
+	}
+	if (error)
+		node->untouchable = error;
+	source_touched(node->source, error);
+}
+
+static void redo_saved(void *user, int error);
+
+static void saved_again(void *user, int error)
+{
+	struct node *node = user;
+
+	if (!node->source)
+		return;
+	if (error) {
+		node_save_later(node);
+		return;
+	}
+	node->mark &= ~MARK_STATE;
+	if (node->releases)
+		redo_saved(node, 0);
+	exchange_saved(node);
+}
+
+static void run_save_again(struct event *event)
+{
+	struct node *node = (struct node *)((char *)event - offsetof(struct node, save_again));
+
+	if (node->source && node->slots)
+		node_save(node, saved_again);
+}
+
+static void run_marked(struct event *event)
+{
+	struct node *node = (struct node *)((char *)event - offsetof(struct node, marked));
+
+	if (node->sim->plan.marks)
+		node->mark |= MARK_LOG;
 	if (node->source)
-		source_touched(node->source, error);
+		source_unlogged(node->source);
 }
 
 static void alone_saved(void *user, int error)
@@ -68,10 +116,10 @@ static void was_fenced(struct node *node, const char *why)
 
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {
-	        "connected",         "disconnected", "serving",     "fenced",   "touched", "not-taken",
-	        "switchover-wanted", "refused",      "cut",         "durable",  "widened", "sync-started",
-	        "sync-done",         "compared",     "map-damaged", "map-lost", "alone"};
+	static const char *const names[] = {"connected", "disconnected",      "serving",   "fenced",   "touched",
+	                                    "not-taken", "switchover-wanted", "refused",   "cut",      "durable",
+	                                    "widened",   "sync-started",      "sync-done", "compared", "unlogged",
+	                                    "logged",    "map-damaged",       "map-lost",  "alone"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -122,6 +170,16 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 	case SOURCE_SYNC_DONE:
 		node->synced = true;
 		break;
+	case SOURCE_UNLOGGED:
+		if (!node->intent.errors)
+			violate(sim, "G13: node %u has no log: %s", node->index, text);
+		node->unlogged = true;
+		scheduler_add(&sim->scheduler, &node->marked, rng_scale(&sim->file_rng, USEC, 10 * MSEC));
+		break;
+	case SOURCE_LOGGED:
+		node->unlogged = false;
+		node->mark &= ~MARK_LOG;
+		break;
 	case SOURCE_MAP_DAMAGED:
 		if (node->map_trusted && !node->sim->plan.store_deaths)
 			violate(sim, "G10: the map of node %u is damaged: %s", node->index, text);
@@ -152,12 +210,20 @@ static void start_source(struct node *node)
 	        .in_place = plan->in_place,
 	        .start_without_peer =
 	                plan->start_without_peer || node->serve_ordered || (!plan->roles && node->index != 0),
+	        .unlogged = node->mark,
 	        .random = node_random,
 	        .event = source_event,
 	        .user = node,
 	};
 
 	node->state.paused = node->paused;
+	node->unlogged = node->mark;
+	node->marked.run = run_marked;
+	node->save_again.run = run_save_again;
+	if (node->mark & MARK_STATE) {
+		node->state.untouched = false;
+		node_save_later(node);
+	}
 	for (unsigned v = 0; v < plan->volume_count; v++) {
 		config.volumes[v].disk = node->redo ? redo_disk(node->redo, v) : &node->volumes[v].disk;
 		config.volumes[v].bytes = plan->volume_bytes[v];
@@ -194,8 +260,13 @@ static void redo_saved(void *user, int error)
 {
 	struct node *node = user;
 
-	if (error || !node->redo)
+	if (!node->redo)
 		return;
+	node->releases = error;
+	if (error) {
+		node_save_later(node);
+		return;
+	}
 	trace(node->sim, "node %u has redone everything", node->index);
 	redo_release(node->redo);
 	node->redoing = false;
@@ -230,6 +301,7 @@ static void start_redo(struct node *node)
 	        .volume_count = plan->volume_count,
 	        .state = &node->state,
 	        .region_blocks = plan->region_blocks,
+	        .random = node_random,
 	        .events = &events,
 	        .user = node,
 	};
@@ -242,6 +314,8 @@ static void start_redo(struct node *node)
 	redo_start(node->redo);
 }
 
+static void run_load_again(struct event *event);
+
 static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
 {
 	struct node *node = user;
@@ -250,8 +324,13 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	(void)payload;
 	(void)length;
 	(void)damaged;
-	if (error) {
+	if (error && !node->state_disk.errors) {
 		violate(sim, "G10: the state of node %u cannot be loaded: %s", node->index, strerror(-error));
+		return;
+	}
+	if (error) { // it is tried again
+		node->load_again.run = run_load_again;
+		scheduler_add(&sim->scheduler, &node->load_again, 500 * MSEC);
 		return;
 	}
 	node->generation = generation_find(sim, &node->state.lineage.generation);
@@ -272,6 +351,13 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 		start_redo(node);
 	else
 		start_source(node);
+}
+
+static void run_load_again(struct event *event)
+{
+	struct node *node = (struct node *)((char *)event - offsetof(struct node, load_again));
+
+	slots_load(node->slots, node, state_loaded);
 }
 
 // What was read may not be durable before it was loaded: nothing may come of

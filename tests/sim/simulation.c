@@ -422,6 +422,7 @@ static void setup(struct simulation *sim)
 	plan_clocks(&sim->plan, sim->seed);
 	plan_stores(&sim->plan, sim->seed);
 	plan_devices(&sim->plan, sim->seed);
+	plan_files(&sim->plan, sim->seed);
 	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);
@@ -434,6 +435,7 @@ static void setup(struct simulation *sim)
 	preset(sim);
 	faults_start(sim);
 	clone_init(sim);
+	file_faults_start(sim);
 	sim->poll.run = run_poll;
 	scheduler_add(&sim->scheduler, &sim->poll, POLL);
 	node_start_later(&sim->nodes[0], rng_below(&sim->rng, 10 * MSEC));
@@ -456,7 +458,7 @@ static void run(struct simulation *sim)
 {
 	uint64_t heal_at = 0;
 
-	while (!sim->violated) {
+	while (!sim->violated && !sim->forgotten) {
 		uint64_t now = sim->scheduler.now;
 
 		if (!sim->healing && worked(sim)) {

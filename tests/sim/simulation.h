@@ -96,6 +96,9 @@ struct plan {
 	struct rng store_rng; // which
 	unsigned read_beside[2]; // of a node's volumes, which are block devices then; as in simcache.h
 	bool refuses_unmap[2]; // a node's volumes
+	bool file_faults; // files of our own fail
+	bool marks; // what they cannot say can be kept elsewhere
+	bool flush_faults; // flushes fail, and lose what was to be flushed
 
 	uint64_t flap; // ns, at most: so long a connection lives; 0: as long as it may
 	bool flap_stays; // also when everything else is mended
@@ -124,11 +127,14 @@ struct simulation {
 	bool healing; // no faults, no requests, waiting for both to be alike
 	bool errors; // a disk has failed something
 	bool starved; // volumes of a standby were full, which is no reason not to promote it
+	bool forgotten; // changes that could be kept nowhere: nothing can be said any more
 	uint64_t requests;
 	unsigned faults; // that have happened
 	uint64_t probes;
 
 	struct event fault, poll;
+	struct event file_fault, file_repair;
+	struct rng file_rng;
 	struct event repair; // ends the fault that lasts
 	struct event flap; // the end of a connection
 	struct rng flap_rng;
@@ -170,6 +176,12 @@ void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in 
 void plan_clocks(struct plan *plan, uint64_t seed); // some: wall clocks are off, and are set
 void plan_stores(struct plan *plan, uint64_t seed); // some: processes die between two stores
 void plan_devices(struct plan *plan, uint64_t seed); // some: volumes are block devices, or cannot unmap
+
+void plan_files(struct plan *plan, uint64_t seed); // some: what lies below fails
+
+// file_faults.c
+void file_faults_start(struct simulation *sim);
+void file_faults_heal(struct simulation *sim);
 
 // probe.c: promotes a copy of a standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);

@@ -138,7 +138,8 @@ static void promoted(void *user, int error, const struct error *reason)
 	}
 	if (error == -EPERM && node->ordered_promotable && node->forced && !node->stopping)
 		violate(sim, "G1: node %u is consistent and refuses to be promoted: %s", node->index, reason->text);
-	else if (error && error != -EPERM && !node->stopping && !sim->errors)
+	else if (error && error != -EPERM && !node->stopping && !sim->errors &&
+	         !(sim->starved && node->journal.errors)) // neither takes anything: there is no way
 		violate(sim, "G10: promotion of node %u: %s", node->index, reason->text);
 }
 

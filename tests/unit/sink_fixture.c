@@ -23,7 +23,7 @@ uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-static uint64_t next_random(void *user)
+uint64_t next_random(void *user)
 {
 	struct world *world = user;
 
