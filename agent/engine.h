@@ -259,6 +259,7 @@ struct source {
 	uint64_t changed_at_cut; // changed.total then
 	uint64_t measured, measured_at; // wire bytes and clock_now() when the last epoch became durable
 	enum trouble trouble; // why the last epoch was given up
+	bool unexported; // the application cannot use a volume
 	enum trouble peer_trouble; // of the standby's disks, as last heard on this connection
 
 	struct stage stage; // stage.c

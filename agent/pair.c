@@ -310,6 +310,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	pair->source = source_new(&config);
 	if (!pair->slots || !pair->source)
 		return fail(err, ENOMEM, "start pair %s: out of memory", pair->name);
+	pair_tell_exported(pair);
 	return 0;
 }
 

@@ -144,6 +144,7 @@ void turn_files(struct pair *pair); // instead of closing them. Blocks
 
 // pair_exports.c
 void pair_open_exports(struct pair *pair); // answers who awaits
+void pair_tell_exported(struct pair *pair); // to the engine
 
 // While the agent stops, devices that are in use are left to the next one. Else
 // they end, those that a former process left too: who uses them has errors.

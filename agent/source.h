@@ -242,6 +242,10 @@ int source_drain(struct source *source, void *user, void (*done)(void *user, int
 void source_undrain(struct source *source);
 void source_decline(struct source *source, const char *why);
 
+// Whether the application can use all volumes, for the standby to know. It can
+// as long as nothing else was said.
+void source_set_exported(struct source *source, bool exported);
+
 // Drained, and state.handover is durable: tells the standby to take over.
 // SOURCE_FENCED or SOURCE_NOT_TAKEN follows, whenever it is known.
 void source_take_over(struct source *source);

@@ -27,6 +27,7 @@ struct turn {
 	void *user;
 	turn_done done; // NULL: nobody waits
 	struct timer timer;
+	uint64_t served_by; // clock_now(): the peer, which took over
 
 	struct job job; // salvage
 	bool drained; // the standby has everything: what is held back is not written here any more

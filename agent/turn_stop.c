@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SERVED_NSEC (20 * NSEC_PER_SEC) // for the peer to say that it serves
+#define SERVED_ASK_NSEC (100 * NSEC_PER_MSEC)
+
 static void finish(struct turn *turn)
 {
 	struct agent *agent = turn->agent;
@@ -23,6 +26,38 @@ static void finish(struct turn *turn)
 	free(turn);
 	agent->busy--;
 	agent_settle(agent);
+}
+
+// Nothing was lost; but whoever ordered it wants the new primary to be used.
+static void ask_served(struct timer *timer);
+
+static void served_answered(void *user, int error, json_t *answer, const struct error *reason)
+{
+	struct turn *turn = user;
+	struct clock *clock = loop_clock(turn->agent->loop);
+	uint64_t now = clock_now(clock);
+
+	(void)reason;
+	if (!error && json_is_true(json_object_get(answer, "served"))) {
+		finish(turn);
+	} else if (turn->agent->stopping || now >= turn->served_by) {
+		turn->turned.note = "the peer has not said that its volumes can be used: see stead status there";
+		finish(turn);
+	} else {
+		turn->timer.fire = ask_served;
+		clock_set(clock, &turn->timer, now + SERVED_ASK_NSEC);
+	}
+}
+
+static void ask_served(struct timer *timer)
+{
+	struct turn *turn = (struct turn *)((char *)timer - offsetof(struct turn, timer));
+	struct agent *agent = turn->agent;
+
+	if (control_ask_on(agent->loop, agent->paths.receiver_socket,
+	                   json_pack("{s:s,s:s}", "command", CONTROL_SERVED, "pair", turn->name), ASK_MS, turn,
+	                   served_answered) < 0)
+		served_answered(turn, -ENOMEM, NULL, NULL);
 }
 
 static void receiver_told(void *user, int error, json_t *answer, const struct error *reason)
@@ -37,7 +72,12 @@ static void receiver_told(void *user, int error, json_t *answer, const struct er
 	else if (error < 0)
 		turn->turned.note =
 		        "stead-receiver did not answer: restart it, and the pair is taken up as its standby";
-	finish(turn);
+	if (error < 0 || turn->kind != TURN_SWITCHOVER || !turn->done) {
+		finish(turn);
+		return;
+	}
+	turn->served_by = clock_now(loop_clock(turn->agent->loop)) + SERVED_NSEC;
+	ask_served(&turn->timer);
 }
 
 static void tell_receiver(struct turn *turn)

@@ -318,7 +318,7 @@ void uplink_free(struct source *source)
 void uplink_heartbeat(struct source *source)
 {
 	uint64_t lag = source_lag(source);
-	enum trouble trouble = outlook_trouble(source);
+	enum trouble trouble = source->unexported ? TROUBLE_NOT_EXPORTED : outlook_trouble(source);
 	struct wire_heartbeat heartbeat = {
 	        .wall = clock_wall(source->clock),
 	        .cut = source->map.cut,
@@ -330,6 +330,15 @@ void uplink_heartbeat(struct source *source)
 	uint8_t body[WIRE_BODY_MAX];
 
 	uplink_send(source, FRAME_HEARTBEAT, body, wire_put_heartbeat(body, &heartbeat));
+}
+
+void source_set_exported(struct source *source, bool exported)
+{
+	if (source->unexported == !exported)
+		return;
+	source->unexported = !exported;
+	if (source->channel && source->session >= SESSION_LEARNING)
+		uplink_heartbeat(source);
 }
 
 void uplink_tick(struct source *source)

@@ -54,6 +54,7 @@
 #define CONTROL_DEMOTE "demote"
 #define CONTROL_SWITCHOVER "switchover"
 #define CONTROL_RESYNC "resync"
+#define CONTROL_SERVED "served" // of a standby: whether its primary says that it serves
 #define CONTROL_FORCE "force"
 #define CONTROL_VOLUME_ACCEPT "volume-accept"
 #define CONTROL_PAUSE "pause"

@@ -23,7 +23,7 @@ static const struct {
         {"redoing", "what had come before the promotion is still brought into the volumes"},
         {"redo-failed", "some of what had come before the promotion cannot be read or written; see the log"},
         {"not-exported",
-         "a volume cannot be used here: its device was not to be had, or somebody ended it; see the log"},
+         "a volume of the primary cannot be used: its device was not to be had, or somebody ended it; see the log"},
         {"standby-error", "the standby could not store an epoch; its log says why"},
         {"volume-replaced", "a volume is not the disk that it was"},
         {"volume-changed", "a volume was written to, or restored, behind stead's back"},

@@ -53,6 +53,7 @@ const char *trouble_name(enum trouble trouble)
 	        [TROUBLE_READ_ERROR] = "read-error",
 	        [TROUBLE_NO_MEMORY] = "no-memory",
 	        [TROUBLE_STANDBY_DISK_ERROR] = "standby-disk-error",
+	        [TROUBLE_NOT_EXPORTED] = "not-exported",
 	        [TROUBLE_LINK_DOWN] = "link-down",
 	        [TROUBLE_PEER_REFUSED] = "peer-refused",
 	        [TROUBLE_COPIED] = "copy-of-primary",

@@ -260,11 +260,12 @@ enum trouble {
 	TROUBLE_READ_ERROR = 8,
 	TROUBLE_NO_MEMORY = 9,
 	TROUBLE_STANDBY_DISK_ERROR = 10,
+	TROUBLE_NOT_EXPORTED = 11, // primary: the application cannot use a volume
 	TROUBLE_LINK_DOWN,
 	TROUBLE_PEER_REFUSED,
 	TROUBLE_COPIED,
 };
-#define TROUBLE_WIRE_MAX TROUBLE_STANDBY_DISK_ERROR
+#define TROUBLE_WIRE_MAX TROUBLE_NOT_EXPORTED
 
 // Design's reason code; NULL: none.
 const char *trouble_name(enum trouble trouble);

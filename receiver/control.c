@@ -100,6 +100,18 @@ static void promote_pair(struct receiver *receiver, struct control_call *call, j
 		order_promotion(receiver, standby, call, json_is_true(json_object_get(request, "force")));
 }
 
+static void served(struct receiver *receiver, struct control_call *call, json_t *request)
+{
+	struct standby *standby = find(receiver, call, request);
+	struct sink_status status;
+
+	if (standby)
+		control_reply(call,
+		              json_pack("{s:b}", "served",
+		                        standby_sink(standby, &status) && status.connected && status.primary_told &&
+		                                status.primary_trouble != TROUBLE_NOT_EXPORTED));
+}
+
 static void switch_over(struct receiver *receiver, struct control_call *call, json_t *request)
 {
 	struct standby *standby = find(receiver, call, request);
@@ -142,6 +154,8 @@ void receiver_control(void *user, struct control_call *call, const char *command
 		switch_over(receiver, call, request);
 	else if (!strcmp(command, CONTROL_VOLUME_ACCEPT))
 		accept_volume(receiver, call, request);
+	else if (!strcmp(command, CONTROL_SERVED))
+		served(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RESYNC))
 		resync(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RELOAD))

@@ -71,6 +71,7 @@ static int take_heartbeat(struct sink *sink, const struct frame *frame, struct e
 	sink->primary_lag = heartbeat.lag;
 	sink->primary_outlook = heartbeat.outlook;
 	sink->session.trouble = heartbeat.trouble;
+	sink->session.told = true;
 	note_clock(sink, heartbeat.wall);
 	if (sink->session.takes_epochs && heartbeat.clean && heartbeat.cut == journal_durable(sink->journal) &&
 	    id_equal(&sink->session.hello.lineage.generation, &sink->lineage.generation))

@@ -66,6 +66,7 @@ struct sink_status {
 	uint64_t primary_lag; // ns, as last heard
 	uint64_t primary_outlook; // what it will come to at this rate, ns, or OUTLOOK_NEVER (wire.h), as last heard
 	enum trouble primary_trouble; // of this connection
+	bool primary_told; // it has said on this connection how it is
 	uint64_t primary_cut; // epoch, as last heard
 	uint64_t heard; // clock_now() of the last frame from the peer; 0: never
 	uint64_t told; // clock_now() at which the peer sent what it told last, estimated; 0: nothing yet

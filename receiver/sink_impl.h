@@ -46,6 +46,7 @@ struct session {
 	uint64_t held_at; // clock_now(): since then, or the last heartbeat
 	uint64_t held_for; // ns, since the last heartbeat
 	enum trouble trouble; // of the primary
+	bool told; // by a heartbeat
 	bool in_frame; // the channel is in a call to us
 	uint8_t *stash; // a frame that has to wait; NULL: none
 	size_t stash_length;

@@ -53,6 +53,7 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	status->primary_lag = sink->primary_lag;
 	status->primary_outlook = sink->primary_outlook;
 	status->primary_trouble = sink->session.trouble;
+	status->primary_told = sink->session.told;
 	status->primary_cut = sink->primary_cut;
 	status->heard = sink->heard;
 	status->recovery_point = sink->consistent ? sink->recovery_point : 0;

@@ -11,8 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define APPLY_MEMORY (UINT64_C(16) << 20)
+#define BUSY_MSEC 5000
+#define BUSY_RETRY_MSEC 50
 
 const char *standby_name(const struct standby *standby)
 {
@@ -281,12 +284,20 @@ static void start_engine(struct standby *standby)
 	watch(&standby->watch_timer);
 }
 
+// As the agent's: a volume is held until the last request of a process that was
+// killed has reached it.
 static void open_work(struct job *job)
 {
+	static const struct timespec pause = {.tv_nsec = BUSY_RETRY_MSEC * 1000000L};
 	struct standby *standby = (struct standby *)((char *)job - offsetof(struct standby, job));
 
-	standby->opened = standby_files_open(standby->receiver->loop, &standby->receiver->paths, standby->name,
-	                                     &standby->opening, &standby->opening_reason);
+	for (unsigned tries = BUSY_MSEC / BUSY_RETRY_MSEC; tries; tries--) {
+		standby->opened = standby_files_open(standby->receiver->loop, &standby->receiver->paths, standby->name,
+		                                     &standby->opening, &standby->opening_reason);
+		if (standby->opened != -EBUSY && standby->opened != -EWOULDBLOCK)
+			return;
+		nanosleep(&pause, NULL);
+	}
 }
 
 static void open_done(struct job *job)

@@ -573,9 +573,9 @@ static void risk_is_what_the_primary_expects(void **state)
 
 static void standby_says_what_the_primary_waits_for(void **state)
 {
-	static const char *const reasons[] = {NULL,         "paused",       "link-slow",         "standby-slow",
-	                                      "spill-full", "journal-full", "standby-disk-full", "standby-error",
-	                                      "read-error", "no-memory",    "standby-disk-error"};
+	static const char *const reasons[] = {NULL,         "paused",       "link-slow",          "standby-slow",
+	                                      "spill-full", "journal-full", "standby-disk-full",  "standby-error",
+	                                      "read-error", "no-memory",    "standby-disk-error", "not-exported"};
 	struct sink_status sink = sink_in_step();
 	json_t *json;
 
