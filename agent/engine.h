@@ -251,6 +251,7 @@ struct source {
 	uint64_t compared; // the last epoch that was sent, if nothing is suspect after it; else 0
 	uint64_t base; // what the next BEGIN bases on
 	uint64_t settled; // the last epoch that the standby said it has
+	bool announced; // the standby holds an epoch that this run of the engine cut
 	bool rejected; // no BEGIN until all sent ones are settled
 	uint64_t not_before; // clock_now() of the next cut: after a rejection or error
 	uint64_t retry_delay;

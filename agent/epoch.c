@@ -219,7 +219,7 @@ static bool due(struct source *source, uint64_t *again)
 	        .busy = source->sent_count > 0,
 	};
 
-	if (source->drain != DRAIN_NONE || source->adopting || source->stage.epoch)
+	if (source->drain != DRAIN_NONE || source->adopting || source->stage.epoch || !source->announced)
 		return true;
 	return cadence_due(&source->cadence, clock_now(source->clock), &load, again);
 }
@@ -238,7 +238,10 @@ void epoch_consider(struct source *source)
 	if (source->plan != PLAN_FULL_SYNC && !free_set)
 		return;
 	if (source->plan == PLAN_CHANGES) {
-		if (set_empty(&source->map, source->open) && !source->adopting && !source->stage.epoch)
+		// Also without a change, a run says with an epoch that it ran: whoever
+		// goes on from an older state, or from a copy of it, does not know that one.
+		if (set_empty(&source->map, source->open) && !source->adopting && !source->stage.epoch &&
+		    source->announced)
 			return;
 		if (!due(source, &again) && again > when)
 			when = again;
@@ -363,6 +366,7 @@ static void completed(struct source *source, const struct epoch *epoch)
 		return;
 	}
 	map_acknowledge(&source->map, epoch->number);
+	source->announced = true;
 	source->durable = epoch->number;
 	source->recovery_point = epoch->cut_wall;
 	source->recovery_at = epoch->cut_boot;

@@ -90,7 +90,8 @@ static bool nothing_left(const struct source *source)
 		    !(MUTANT(DRAINED_TOO_EARLY) && source->map.sets[i].state == SET_FROZEN))
 			return false;
 	return !source->map.suspect && !source->capturing.number &&
-	       (!source->sent_count || MUTANT(DRAINED_TOO_EARLY)) && !source->adopting && source->plan == PLAN_CHANGES;
+	       (!source->sent_count || MUTANT(DRAINED_TOO_EARLY)) && !source->adopting && source->announced &&
+	       source->plan == PLAN_CHANGES;
 }
 
 void handover_check(struct source *source)

@@ -203,6 +203,7 @@ struct source *source_new(const struct source_config *config)
 	source->clock = config->clock;
 	source->state = *config->state;
 	source->paused = source->state.paused;
+	source->announced = MUTANT(RUN_NOT_ANNOUNCED);
 	source->fenced = source->state.fenced;
 	source->unlogged = config->unlogged;
 	source->split = source->state.split;
@@ -489,6 +490,7 @@ void source_status(struct source *source, struct source_status *status)
 	        .reason = trouble_name(outlook_trouble(source)),
 	        .connected = uplink_ready(source),
 	        .serving = source->serving && !source->handover,
+	        .announced = source->announced,
 	        .fenced = source->fenced,
 	        .handed = source->handed,
 	        .acknowledged = source->map.acknowledged,

@@ -143,6 +143,7 @@ struct source_status {
 	const char *reason; // design's reason code, NULL: none
 	bool connected;
 	bool serving;
+	bool announced; // the standby holds an epoch that this run of the engine cut
 	bool fenced;
 	bool split; // fenced: both nodes had been written to
 	bool handed; // fenced: this node had asked its peer to take over, and had shipped everything

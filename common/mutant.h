@@ -91,6 +91,7 @@
 	MUTANT_DO(BEYOND_OF_SHARED_EPOCHS)                                                                             \
 	MUTANT_DO(LOST_EPOCHS_BELIEVED)                                                                                \
 	MUTANT_DO(GIVES_WAY_NEITHER)                                                                                   \
+	MUTANT_DO(RUN_NOT_ANNOUNCED)                                                                                   \
 	MUTANT_DO(EPOCH_BY_NUMBER)                                                                                     \
 	MUTANT_DO(ROLLBACK_IGNORED)                                                                                    \
 	MUTANT_DO(FORK_NOT_REFUSED)

@@ -9,11 +9,18 @@
 requires jq cmp qemu-io openssl
 
 state=$work/a/var/lib/stead/pairs/db
+running=$work/a/run/stead/maps/db
 image=$work/a/data.img
 
 # Into the same inode: for the node it is the disk that it was.
 image_put() {
 	dd if="$1" of="$image" bs=1M conv=notrunc status=none
+}
+
+# Here the disk of another machine is not: the node has noticed that it was written to.
+accept() {
+	wait_for 60 "the volume to be refused" status_is a .reason volume-changed
+	order a volume accept db data
 }
 
 on_its_way() {
@@ -47,6 +54,7 @@ wait_for 60 "an epoch to be on its way" on_its_way
 proxy link down
 daemon_kill a agent
 mv "$state" "$work/original"
+mv "$running" "$work/original.map"
 cp --sparse=always "$image" "$work/original.img"
 
 say "the copy runs"
@@ -55,6 +63,7 @@ image_put "$work/copy.img"
 proxy link rate 0
 proxy link up
 agent_start a
+accept
 wait_in_step
 change a data 'write -P 0x55 32m 4k'
 wait_in_step
@@ -63,6 +72,7 @@ rm -rf "$state"
 
 say "the original comes back"
 mv "$work/original" "$state"
+mv "$work/original.map" "$running"
 image_put "$work/original.img"
 agent_start a
 wait_for 60 "the primary to tell that a copy has run" told_as_copy a

@@ -78,6 +78,7 @@ void node_start(struct node *node)
 	}
 	trace(sim, "node %u starts as %s", node->index, node->state.role == ROLE_PRIMARY ? "primary" : "standby");
 	node->host->listening = true;
+	node->starts++;
 	if (node->state.role == ROLE_PRIMARY)
 		primary_start(node);
 	else

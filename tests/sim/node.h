@@ -49,6 +49,7 @@ struct node {
 	uint64_t stores; // until then; 0: it does not die of it
 	uint8_t *sink_map; // what the standby's engine was given: a copy
 	struct id boot;
+	unsigned starts; // of its daemon
 	bool paused;
 
 	struct pair_state state; // as the daemon read it at its start

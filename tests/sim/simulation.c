@@ -115,6 +115,7 @@ static void frame_sent(void *user, unsigned host, const struct frame *frame)
 		check_adopting(node, frame);
 	faults_sent(sim, frame->type);
 	clone_frame(sim, host, frame->type);
+	restored_frame(sim, host, frame->type);
 	if (frame->type == FRAME_WELCOME)
 		sent_welcome(sim, frame);
 }
@@ -436,6 +437,7 @@ static void setup(struct simulation *sim)
 	faults_start(sim);
 	clone_init(sim);
 	file_faults_start(sim);
+	restored_init(sim);
 	sim->poll.run = run_poll;
 	scheduler_add(&sim->scheduler, &sim->poll, POLL);
 	node_start_later(&sim->nodes[0], rng_below(&sim->rng, 10 * MSEC));
@@ -487,6 +489,7 @@ static void teardown(struct simulation *sim)
 		node_done(&sim->nodes[i]);
 	admin_done(sim);
 	clone_done(sim);
+	restored_done(sim);
 	generations_done(sim);
 	network_done(&sim->network);
 	scheduler_done(&sim->scheduler);

@@ -9,6 +9,7 @@
 #include "model.h"
 #include "network.h"
 #include "node.h"
+#include "restored.h"
 #include "rng.h"
 #include "scheduler.h"
 
@@ -147,6 +148,7 @@ struct simulation {
 	struct rng starve_rng;
 	struct snapshot *snapshot; // of a node, to be taken back to
 	struct clone clone;
+	struct restored restored;
 	bool probe_due;
 	bool polled; // it is time to see whether the run is over
 

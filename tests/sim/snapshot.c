@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#define DISKS_MAX (MODEL_VOLUMES + 5)
+#define FILES 5 // of its own, before the volumes
+#define DISKS_MAX (MODEL_VOLUMES + FILES)
 
 struct snapshot {
 	unsigned index; // node
@@ -111,11 +112,11 @@ static void tell_models(struct node *node)
 	node->generation = generation;
 }
 
-void snapshot_put(struct node *node, const struct snapshot *snapshot)
+static void put(struct node *node, const struct snapshot *snapshot, unsigned count)
 {
 	struct sim_disk *disks[DISKS_MAX];
-	unsigned count = disks_of(node, disks);
 
+	(void)disks_of(node, disks);
 	for (unsigned i = 0; i < count; i++)
 		sim_disk_restore(disks[i], &snapshot->disks[i]);
 	memcpy(node->map, snapshot->map, node->map_bytes);
@@ -128,6 +129,21 @@ void snapshot_put(struct node *node, const struct snapshot *snapshot)
 	node->follows = snapshot->follows;
 	node->fenced = node->fence_durable = node->told_newer = node->serve_ordered = false;
 	tell_models(node);
+}
+
+void snapshot_put(struct node *node, const struct snapshot *snapshot)
+{
+	put(node, snapshot, FILES + node->sim->plan.volume_count);
+}
+
+void snapshot_put_files(struct node *node, const struct snapshot *snapshot)
+{
+	put(node, snapshot, FILES);
+}
+
+const struct generation *snapshot_generation(const struct snapshot *snapshot)
+{
+	return snapshot->generation;
 }
 
 bool snapshot_restore(struct node *node)

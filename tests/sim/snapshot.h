@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+struct generation;
 struct node;
 struct rng;
 struct simulation;
@@ -16,6 +17,9 @@ struct snapshot;
 struct snapshot *snapshot_of(struct node *node, struct rng *rng);
 // It is what they hold from now on; its daemon does not run.
 void snapshot_put(struct node *node, const struct snapshot *snapshot);
+// So are its own files and the map; the volumes stay as they are.
+void snapshot_put_files(struct node *node, const struct snapshot *snapshot);
+const struct generation *snapshot_generation(const struct snapshot *snapshot);
 void snapshot_drop(struct snapshot *snapshot); // may be NULL
 
 bool snapshot_take(struct node *node); // replaces the one there was, of any node
