@@ -148,7 +148,8 @@ static void keep_differing(struct parcel *parcel)
 static void hand_over(struct parcel *parcel)
 {
 	struct source *source = parcel->source;
-	uint32_t blocks = parcel->blocks;
+	// What was alike, or zero, took its time as well.
+	uint32_t blocks = parcel->asked ? parcel->differ.block_count : parcel->blocks;
 
 	TAILQ_REMOVE(&source->parcels, parcel, link);
 	parcel->handed = true;
@@ -156,7 +157,7 @@ static void hand_over(struct parcel *parcel)
 		send_parcel(parcel, FRAME_BLOCKS);
 	else
 		parcel_release(parcel);
-	stage_sent(source, blocks);
+	stage_sent(source, blocks ? blocks : 1);
 }
 
 // What is compared may be continued only where nothing beyond was sent.
