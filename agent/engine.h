@@ -16,6 +16,7 @@
 //   oversize.c   changes that the standby's journal cannot hold
 //   uplink.c     the connection with the standby
 //   greeting.c   what the two nodes are to each other
+//   inspection.c whether the two nodes' volumes are what they know of them
 //   handover.c   changes that are held back: before the first, and at the end
 //   outlook.c    what is to be expected, and what it waits for
 #ifndef STEAD_ENGINE_H
@@ -38,6 +39,7 @@
 struct parcel;
 struct note;
 struct early_capture;
+struct inspection;
 
 // Reading blocks of the epoch that is being captured. Owned by whoever embeds
 // it until done().
@@ -137,6 +139,7 @@ enum session_state {
 	SESSION_DIALING,
 	SESSION_GREETING, // HELLO sent
 	SESSION_LEARNING, // what the standby holds beyond
+	SESSION_PROBING, // whether what must be alike is
 	SESSION_READY,
 };
 
@@ -246,9 +249,9 @@ struct source {
 	struct epoch capturing; // number 0: none
 	struct epoch sent[MAP_SETS]; // awaiting DURABLE, oldest first
 	unsigned sent_count;
-	struct epoch lost[MAP_SETS]; // were on their way when the connection ended
-	unsigned lost_count;
-	uint64_t compared; // the last epoch that was sent, if nothing is suspect after it; else 0
+	struct epoch interrupted[MAP_SETS]; // were on their way when the connection ended
+	unsigned interrupted_count;
+	uint64_t compared_to; // the last epoch that was sent, if nothing is suspect after it; else 0
 	uint64_t base; // what the next BEGIN bases on
 	uint64_t settled; // the last epoch that the standby said it has
 	bool announced; // the standby holds an epoch that this run of the engine cut
@@ -312,6 +315,15 @@ struct source {
 	uint64_t peer_bytes;
 	int64_t peer_since, peer_born;
 	bool ever_ready;
+
+	// inspection.c
+	struct inspection
+	        *inspections; // that have reads under way; the first one is this connection's, while it is PROBING
+	struct timer patience; // a standby that does not answer keeps nobody from serving
+	uint8_t probe_key[16];
+	struct id peer_run; // of the standby's engine
+	struct id inspected; // that run, once nothing was found to differ
+	unsigned inspections_cut; // connections in a row that ended meanwhile
 
 	// outlook.c
 	unsigned late, late_there; // percent of the last seconds: the oldest write was late; and that by the standby
@@ -459,8 +471,16 @@ void uplink_send(struct source *source, enum frame_type type, const void *body, 
 // greeting.c
 void greeting_send(struct source *source); // HELLO
 void greeting_welcome(struct source *source, const struct frame *frame); // its answer
+void greeting_ready(struct source *source); // the two nodes go on with one another
 void greeting_beyond(struct source *source, const struct wire_beyond *beyond); // what follows it
 void greeting_refuse(struct source *source, enum source_state verdict, const char *why); // no replication
+
+// inspection.c
+void inspection_init(struct source *source);
+void inspection_begin(struct source *source); // session is PROBING
+void inspection_probed(struct source *source, const struct wire_probed *probed);
+void inspection_end(struct source *source); // with its connection
+void inspection_free(struct source *source);
 
 // outlook.c
 void outlook_tick(struct source *source); // once a second

@@ -330,7 +330,7 @@ void epoch_captured(struct source *source)
 		source->volumes[i].open = source->open;
 	recent_captured(source->recent, epoch->number);
 	epoch->carried = stage_take(source);
-	source->compared = epoch->compare || epoch->completes ? epoch->number : 0;
+	source->compared_to = epoch->compare || epoch->completes ? epoch->number : 0;
 	source->base = epoch->number;
 	source->sent[source->sent_count++] = *epoch;
 	epoch->number = 0;
@@ -470,9 +470,9 @@ void epoch_disconnected(struct source *source)
 			set_release(&source->map, source->sent[i].set);
 	// Their sets stay frozen until the standby says which epochs it has.
 	for (unsigned i = 0; i < source->sent_count; i++)
-		source->lost[i] = source->sent[i];
+		source->interrupted[i] = source->sent[i];
 	if (source->sent_count)
-		source->lost_count = source->sent_count;
+		source->interrupted_count = source->sent_count;
 	source->sent_count = 0;
 	source->rejected = false;
 	epoch_merge(source);

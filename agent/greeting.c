@@ -23,6 +23,7 @@ void greeting_send(struct source *source)
 	        .mapped = !source->map.suspect,
 	        .unlogged = source->notes_lost,
 	        .untouched = source->untouched,
+	        .compares = source->state.doubt == DOUBT_COMPARE,
 	        .local_bytes = source_behind(source),
 	        .local_since = source_oldest(source),
 	        .sync = source->map.sync,
@@ -71,7 +72,9 @@ static void fence(struct source *source, const struct source_successor *successo
 	(void)source_map_lost(source);
 	epoch_disconnected(source);
 	stage_drop(source);
-	source->lost_count = 0;
+	source->interrupted_count = 0;
+	if (source->state.doubt)
+		map_suspect(&source->map); // where the two differ is not known
 	forget_shared(source, &successor->lineage);
 	// Also when it serves no more since: what it acknowledged beside its successor
 	// is not what that one left behind.
@@ -156,9 +159,9 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 	stage_claim(source, welcome);
 	source->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
 	// As good as a DURABLE.
-	if (welcome->consistent && !source->adopting && source->compared && durable == source->compared)
+	if (welcome->consistent && !source->adopting && source->compared_to && durable == source->compared_to)
 		source->map.suspect = source->doubtful = false;
-	source->compared = 0;
+	source->compared_to = 0;
 	if (welcome->consistent && verdict == VERDICT_CONTINUE &&
 	    epoch_ids_match(&source->map.ids, durable, &welcome->hello.epoch_id) != EPOCH_OURS)
 		source->map.suspect = true;
@@ -214,12 +217,34 @@ void source_serve(struct source *source)
 	source_tell(source, SOURCE_SERVING, 0, NULL);
 }
 
+void greeting_ready(struct source *source)
+{
+	source->session = SESSION_READY;
+	handover_contact(source, "the standby did not take over");
+	source_serve(source);
+	unlogged_tell(source);
+	epoch_merge(source);
+}
+
+// Where everything is compared anyway, or nothing is known to be alike, there is
+// nothing to look at. Once is enough for as long as both nodes run: a link that
+// flaps would else end each connection in the midst of it.
+static bool probes(const struct source *source)
+{
+	return !source->adopting && !source->map.suspect && source->durable &&
+	       (id_is_none(&source->inspected) || !id_equal(&source->inspected, &source->peer_run)) &&
+	       !MUTANT(PROBE_SKIPPED);
+}
+
 // What the standby lacks is known now.
 static void learned(struct source *source)
 {
-	source->session = SESSION_READY;
-	unlogged_tell(source);
-	epoch_merge(source);
+	if (!probes(source)) {
+		greeting_ready(source);
+		return;
+	}
+	source->session = SESSION_PROBING;
+	inspection_begin(source);
 }
 
 // Blocks that a former primary holds beyond: it is to get them back as they
@@ -332,14 +357,21 @@ static void follow_up(struct source *source, const struct wire_welcome *welcome,
 	source->alone = false;
 	source->attempts = 0;
 	source_tell(source, SOURCE_CONNECTED, 0, source->peer);
-	handover_contact(source, "the standby did not take over");
-	source_serve(source);
+	memcpy(source->probe_key, welcome->hash_key, sizeof(source->probe_key));
+	source->peer_run = welcome->run;
+	if (!probes(source)) {
+		handover_contact(source, "the standby did not take over");
+		source_serve(source);
+	}
 	if (verdict != VERDICT_RESYNC || !welcome->hello.returned)
 		learned(source);
 }
 
 void greeting_welcome(struct source *source, const struct frame *frame)
 {
+	static const char doubtful[] =
+	        "the volumes of the two nodes differ where neither has written; if this node's are "
+	        "right, here: stead volume accept, else promote the standby";
 	struct wire_welcome welcome;
 	struct standing mine, peers;
 	struct source_successor successor;
@@ -367,6 +399,8 @@ void greeting_welcome(struct source *source, const struct frame *frame)
 		refuse_peer(source, verdict, &welcome);
 	} else if (!volumes_equal(source, &welcome.hello)) {
 		greeting_refuse(source, SOURCE_STATE_REFUSED, "the peer's volumes differ in name, order or size");
+	} else if (source->state.doubt == DOUBT_REFUSED) {
+		greeting_refuse(source, SOURCE_STATE_REFUSED, doubtful);
 	} else {
 		follow_up(source, &welcome, verdict);
 	}

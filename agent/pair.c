@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define BUSY_MSEC 5000
+#define PROBE_BLOCKS 288 // drawn of all volumes, when the nodes meet
+#define PROBE_LEAST 32 // of each, beside
 #define BUSY_RETRY_MSEC 50
 
 const char *pair_name(const struct pair *pair)
@@ -148,9 +150,10 @@ static void doubt_kept(void *user, int error)
 		pair_shut(pair);
 }
 
-static void compared(struct pair *pair)
+// Decided by a person, or compared: durable either way.
+static void set_doubt(struct pair *pair, enum doubt doubt)
 {
-	pair->files.state.doubt = DOUBT_NONE;
+	pair->files.state.doubt = doubt;
 	pair_save(pair, pair, doubt_kept);
 }
 
@@ -202,6 +205,7 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	        [SOURCE_WIDENED] = {"widened", LOG_LEVEL_WARNING, true},
 	        [SOURCE_SYNC_STARTED] = {"sync-started", LOG_LEVEL_INFO, false},
 	        [SOURCE_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
+	        [SOURCE_DOUBTED] = {"volumes-differ", LOG_LEVEL_ERROR, false},
 	        [SOURCE_COMPARED] = {"volumes-compared", LOG_LEVEL_INFO, true},
 	        [SOURCE_MAP_DAMAGED] = {"map-damaged", LOG_LEVEL_WARNING, false},
 	        [SOURCE_MAP_LOST] = {"map-lost", LOG_LEVEL_ERROR, false},
@@ -239,7 +243,9 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	else if (event == SOURCE_TOUCHED)
 		touch(pair);
 	else if (event == SOURCE_COMPARED)
-		compared(pair);
+		set_doubt(pair, DOUBT_NONE);
+	else if (event == SOURCE_DOUBTED)
+		set_doubt(pair, DOUBT_REFUSED);
 	else if (event == SOURCE_UNLOGGED)
 		pair_unlogged(pair, text);
 	else if (event == SOURCE_LOGGED)
@@ -292,6 +298,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .capture_memory = files->config.capture_memory,
 	        .rpo = files->config.rpo,
 	        .bandwidth = pair->bandwidth = pair_bandwidth(pair),
+	        .probe_blocks = PROBE_BLOCKS / files->state.volume_count + PROBE_LEAST,
 	        .in_place = files->config.journal_full == JOURNAL_FULL_INCONSISTENT,
 	        .start_without_peer = files->config.start_without_peer,
 	        .unlogged = files->marked,

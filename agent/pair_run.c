@@ -378,6 +378,8 @@ void pair_status(struct pair *pair, struct pair_status *status)
 		status->detail = pair->refusal;
 	else if (source.unlogged || pair->state_failed)
 		status->reason = "state-failed";
+	if (source.state == SOURCE_STATE_REFUSED && pair->files.state.doubt == DOUBT_REFUSED)
+		status->reason = "volume-changed";
 	status->there = peers_side(pair, &status->there);
 	pair_redo_report(pair, status);
 }

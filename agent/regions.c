@@ -99,7 +99,7 @@ static void loaded(void *user, int error)
 			source->map.ids = facts->ids;
 		}
 	}
-	if (source->state.doubt == DOUBT_COMPARE)
+	if (source->state.doubt == DOUBT_COMPARE || (source->state.doubt && source->fenced))
 		map_suspect(&source->map);
 	if (source->unlogged && !source->map_kept && !MUTANT(UNLOGGED_FORGOTTEN)) {
 		map_suspect(&source->map);

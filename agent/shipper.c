@@ -221,7 +221,7 @@ static void begin(struct source *source)
 	        .id = epoch->id,
 	        .base = source->base,
 	        .kind = epoch->kind,
-	        .completes = epoch->completes,
+	        .completes = epoch->completes || (epoch->kind == EPOCH_ATOMIC && epoch->compare && epoch->all),
 	        .adopts = epoch->adopts,
 	        .partial = epoch->kind == EPOCH_DIRECT && !epoch->all,
 	        .sync = source->map.sync,

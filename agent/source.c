@@ -71,6 +71,7 @@ bool source_map_lost(struct source *source)
 	if (!source->config.map_lost || source->map_lost || !*source->config.map_lost || MUTANT(LOST_MAP_BELIEVED))
 		return false;
 	source->map_lost = true;
+	source->compared_to = 0;
 	map_recount(&source->map);
 	map_suspect(&source->map);
 	map_save(&source->map);
@@ -223,6 +224,7 @@ struct source *source_new(const struct source_config *config)
 	shipper_init(source);
 	stage_init(source);
 	fit_init(source);
+	inspection_init(source);
 	source->early = early_new(config->capture_memory, config->spill, config->spill_bytes, early_idle, source);
 	source->recent = recent_new(config->capture_memory);
 	if (!source->early || !source->recent || open_map(source) < 0 || regions_init(source) < 0) {
@@ -269,6 +271,7 @@ void source_free(struct source *source)
 	TAILQ_FOREACH(request, &source->bounced, changes)
 	free(request->bounce);
 	uplink_free(source);
+	inspection_free(source);
 	capture_free(source);
 	parcels_free(source);
 	if (source->early)
@@ -361,6 +364,7 @@ void source_pause(struct source *source, bool pause)
 void source_compare_all(struct source *source)
 {
 	source->state.doubt = DOUBT_COMPARE;
+	source->compared_to = 0;
 	map_suspect(&source->map);
 	map_save(&source->map);
 	if (!source->loading)

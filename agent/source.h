@@ -89,6 +89,7 @@ enum source_event {
 	SOURCE_WIDENED, // epoch given up; text: why
 	SOURCE_SYNC_STARTED,
 	SOURCE_SYNC_DONE,
+	SOURCE_DOUBTED, // what must be alike differs: the caller makes state.doubt DOUBT_REFUSED; text: what
 	SOURCE_COMPARED, // epoch; all of the volumes was, after a doubt: the caller makes state.doubt DOUBT_NONE
 	SOURCE_UNLOGGED, // changes may pass that a power failure would forget; the caller keeps that in mind elsewhere, if it can, and calls source_unlogged(); text: why
 	SOURCE_LOGGED, // not any more, durably
@@ -117,6 +118,7 @@ struct source_config {
 	uint64_t capture_memory; // bytes, at least 1 MiB
 	uint64_t rpo; // ns
 	uint64_t bandwidth; // bytes a second on the wire; 0: no limit
+	unsigned probe_blocks; // that are drawn of each volume and compared when the nodes meet; in tests: all
 	bool in_place; // changes that the standby's journal cannot hold are written in place, else it keeps its epoch
 	bool start_without_peer;
 	bool unlogged; // SOURCE_UNLOGGED was told, and SOURCE_LOGGED was not

@@ -174,8 +174,8 @@ void stage_claim(struct source *source, const struct wire_welcome *welcome)
 {
 	struct stage *stage = &source->stage;
 
-	for (unsigned i = 0; i < source->lost_count; i++) {
-		const struct epoch *epoch = &source->lost[i];
+	for (unsigned i = 0; i < source->interrupted_count; i++) {
+		const struct epoch *epoch = &source->interrupted[i];
 
 		if (!welcome->staged.epoch || epoch->number <= welcome->hello.epoch ||
 		    (epoch->number != welcome->staged.epoch && epoch->continues != welcome->staged.epoch))
@@ -192,7 +192,7 @@ void stage_claim(struct source *source, const struct wire_welcome *welcome)
 		stage->adopts = epoch->adopts;
 		break;
 	}
-	source->lost_count = 0;
+	source->interrupted_count = 0;
 }
 
 // Whether what is kept is of use for what has to be shipped now.

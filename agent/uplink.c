@@ -71,6 +71,7 @@ static void redial_later(struct source *source)
 // Forgets the connection, which is closed or about to be.
 static void end_session(struct source *source, const char *why)
 {
+	inspection_end(source);
 	source->session = SESSION_IDLE;
 	source->channel = NULL;
 	fit_lost(source);
@@ -208,16 +209,20 @@ static bool got_frame(struct source *source, const struct frame *frame)
 	}
 }
 
-// A session whose standby tells what it holds beyond. False: not understood.
+// A session whose standby tells what it holds beyond, or is looked at. False: not understood.
 static bool got_learning_frame(struct source *source, const struct frame *frame)
 {
 	struct wire_beyond beyond;
+	struct wire_probed probed;
 	struct wire_heartbeat heartbeat;
 
-	if (frame->type == FRAME_BEYOND && wire_get_beyond(frame, &beyond) == 0)
+	if (frame->type == FRAME_BEYOND && source->session == SESSION_LEARNING && wire_get_beyond(frame, &beyond) == 0)
 		greeting_beyond(source, &beyond);
 	else if (frame->type == FRAME_HEARTBEAT && wire_get_heartbeat(frame, &heartbeat) == 0)
 		got_heartbeat(source, &heartbeat);
+	else if (frame->type == FRAME_PROBED && source->session == SESSION_PROBING &&
+	         wire_get_probed(frame, &probed) == 0)
+		inspection_probed(source, &probed);
 	else if (frame->type == FRAME_REFUSE)
 		got_refuse(source, frame);
 	else
@@ -236,7 +241,7 @@ static void channel_frame(void *user, const struct frame *frame)
 		return;
 	if (source->session == SESSION_READY) {
 		known = got_frame(source, frame);
-	} else if (source->session == SESSION_LEARNING) {
+	} else if (source->session == SESSION_LEARNING || source->session == SESSION_PROBING) {
 		known = got_learning_frame(source, frame);
 	} else {
 		known = frame->type == FRAME_WELCOME || frame->type == FRAME_REFUSE;

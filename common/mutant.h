@@ -38,6 +38,9 @@
 	MUTANT_DO(FENCE_FORGETS_SPLIT)                                                                                 \
 	MUTANT_DO(ALONE_FORGOTTEN)                                                                                     \
 	MUTANT_DO(UNTOUCHED_KEPT_MAP_RESET)                                                                            \
+	MUTANT_DO(PROBE_SKIPPED)                                                                                       \
+	MUTANT_DO(PROBE_OF_MARKED)                                                                                     \
+	MUTANT_DO(PROBE_RACES_WRITES)                                                                                  \
 	MUTANT_DO(RECENT_NOT_DROPPED)                                                                                  \
 	MUTANT_DO(RECENT_OF_OVERLAPPING)                                                                               \
 	MUTANT_DO(WORD_BEFORE_SUM)                                                                                     \
@@ -79,6 +82,9 @@
 	MUTANT_DO(OVERSIZE_STAYS_CONSISTENT)                                                                           \
 	MUTANT_DO(TAKEOVER_TOO_LATE)                                                                                   \
 	MUTANT_DO(ADOPTED_BEFORE_DURABLE)                                                                              \
+	MUTANT_DO(PROBE_ALL_ALIKE)                                                                                     \
+	MUTANT_DO(PROBE_BEFORE_APPLIED)                                                                                \
+	MUTANT_DO(DOUBT_FORGOTTEN)                                                                                     \
 	MUTANT_DO(ADOPTION_NOT_SAVED)                                                                                  \
 	MUTANT_DO(REJECTED_ADOPTION_FORGOTTEN)                                                                         \
 	MUTANT_DO(RECORDS_FOUND_NOT_REWRITTEN)                                                                         \

@@ -26,7 +26,8 @@ static const char *const type_names[] = {
         [FRAME_BEYOND] = "BEYOND",         [FRAME_TAKEOVER] = "TAKEOVER",
         [FRAME_SWITCHOVER] = "SWITCHOVER", [FRAME_DECLINE] = "DECLINE",
         [FRAME_STAGE] = "STAGE",           [FRAME_STAGED] = "STAGED",
-        [FRAME_UNLOGGED] = "UNLOGGED",
+        [FRAME_UNLOGGED] = "UNLOGGED",     [FRAME_PROBE] = "PROBE",
+        [FRAME_PROBED] = "PROBED",
 };
 
 static bool type_known(unsigned type)

@@ -10,6 +10,8 @@
 //   A → R  END 7
 //   A → R  BEGIN 8 ...      before the answer to 7
 //   R → A  DURABLE 7        journalled and flushed
+//   A → R  PROBE            after WELCOME: hashes of blocks that must be alike
+//   R → A  PROBED           how many of them are not
 //   both   HEARTBEAT        A every half second, R every second
 //   A → R  STAGE            everything of the epoch before this place was sent
 //   R → A  STAGED           so much of an epoch that was left is kept
@@ -70,6 +72,8 @@ enum frame_type {
 	FRAME_DECLINE = 20,
 	FRAME_STAGE = 21,
 	FRAME_STAGED = 22,
+	FRAME_PROBE = 24,
+	FRAME_PROBED = 25,
 	FRAME_UNLOGGED = 28,
 	FRAME_TYPES, // one more than the last
 };
@@ -106,6 +110,7 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 	bool untouched; // primary: promoted, and not written to since
 	bool split; // primary: stopped serving, after both had been written to
 	bool unlogged; // as in struct standing
+	bool compares; // primary: what it holds was taken as right, and all of it is compared next
 	uint64_t local_bytes; // primary: changed since its generation began, or what it holds beyond the peer's
 	int64_t local_since; // wall clock of the oldest of them, ns; 0: none
 	struct id sync; // full sync under way; none: none
@@ -126,7 +131,8 @@ struct wire_welcome {
 	bool consistent;
 	uint32_t sync_volume; // cursor of the sync named in hello.sync
 	uint64_t sync_block;
-	uint8_t hash_key[16]; // for COMPARE in this connection
+	uint8_t hash_key[16]; // for COMPARE and PROBE in this connection
+	struct id run; // of the standby's engine: new with each start; none: it has none
 	uint64_t journal_bytes; // no epoch may need more
 	struct id stage; // whose part of an epoch is kept; none: nothing is
 	struct wire_stage staged; // of it, as far as that
@@ -241,6 +247,24 @@ struct wire_beyond {
 	struct extent extents[BEYOND_EXTENTS_MAX];
 };
 
+// Blocks of a volume that the primary knows to be as in the standby's last
+// durable epoch, with their hashes as in COMPARE.
+#define PROBE_BLOCKS_MAX 128
+struct wire_probe {
+	uint32_t volume;
+	bool last; // PROBED answers it
+	uint32_t count;
+	uint64_t blocks[PROBE_BLOCKS_MAX];
+	uint8_t hashes[PROBE_BLOCKS_MAX * 16];
+};
+
+struct wire_probed {
+	uint32_t looked; // blocks that were hashed on both sides
+	uint32_t differ;
+	uint32_t volume; // of the first that differs
+	uint64_t block;
+};
+
 struct wire_decline { // of TAKEOVER, SWITCHOVER: nothing was changed
 	char reason[REASON_MAX + 1];
 };
@@ -317,6 +341,8 @@ size_t wire_put_heartbeat(uint8_t *body, const struct wire_heartbeat *heartbeat)
 size_t wire_put_beyond(uint8_t *body, const struct wire_beyond *beyond);
 size_t wire_put_unlogged(uint8_t *body, const bool *unlogged);
 size_t wire_put_decline(uint8_t *body, const struct wire_decline *decline);
+size_t wire_put_probe(uint8_t *body, const struct wire_probe *probe);
+size_t wire_put_probed(uint8_t *body, const struct wire_probed *probed);
 
 int wire_get_hello(const struct frame *frame, struct wire_hello *hello);
 int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome);
@@ -335,6 +361,8 @@ int wire_get_heartbeat(const struct frame *frame, struct wire_heartbeat *heartbe
 int wire_get_beyond(const struct frame *frame, struct wire_beyond *beyond);
 int wire_get_unlogged(const struct frame *frame, bool *unlogged);
 int wire_get_decline(const struct frame *frame, struct wire_decline *decline);
+int wire_get_probe(const struct frame *frame, struct wire_probe *probe);
+int wire_get_probed(const struct frame *frame, struct wire_probed *probed);
 
 // What a HELLO, or a WELCOME that says consistent, says of its sender.
 struct standing wire_standing(const struct wire_hello *hello, bool consistent);

@@ -85,7 +85,8 @@ static void write_hello(struct writer *writer, const struct wire_hello *hello, b
 	write_u8(writer, hello->untouched);
 	write_u8(writer, hello->split);
 	write_u8(writer, hello->unlogged);
-	write_zeroes(writer, 2);
+	write_u8(writer, hello->compares);
+	write_zeroes(writer, 1);
 	write_id(writer, &hello->epoch_id);
 	write_lineage(writer, &hello->lineage);
 	write_epoch_ids(writer, &hello->cuts);
@@ -119,7 +120,8 @@ static int read_hello(struct reader *reader, struct wire_hello *hello, bool welc
 	hello->untouched = read_bool(reader);
 	hello->split = read_bool(reader);
 	hello->unlogged = read_bool(reader);
-	read_zeroes(reader, 2);
+	hello->compares = read_bool(reader);
+	read_zeroes(reader, 1);
 	hello->epoch_id = read_id(reader);
 	read_lineage(reader, &hello->lineage);
 	read_epoch_ids(reader, &hello->cuts);
@@ -157,6 +159,7 @@ size_t wire_put_welcome(uint8_t *body, const struct wire_welcome *welcome)
 	write_u32(&writer, welcome->sync_volume);
 	write_u64(&writer, welcome->sync_block);
 	write_bytes(&writer, welcome->hash_key, sizeof(welcome->hash_key));
+	write_id(&writer, &welcome->run);
 	write_u64(&writer, welcome->journal_bytes);
 	write_id(&writer, &welcome->stage);
 	write_u64(&writer, welcome->staged.epoch);
@@ -188,6 +191,7 @@ int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome)
 	welcome->sync_volume = read_u32(&reader);
 	welcome->sync_block = read_u64(&reader);
 	read_copy(&reader, welcome->hash_key, sizeof(welcome->hash_key));
+	welcome->run = read_id(&reader);
 	welcome->journal_bytes = read_u63(&reader);
 	welcome->stage = read_id(&reader);
 	welcome->staged.epoch = read_u63(&reader);

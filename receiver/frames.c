@@ -430,6 +430,8 @@ int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 		return take_takeover(sink, frame, err);
 	case FRAME_UNLOGGED:
 		return take_unlogged(sink, frame, err);
+	case FRAME_PROBE:
+		return probed_take(sink, frame, err);
 	case FRAME_DECLINE:
 		return take_decline(sink, frame, err);
 	default:

@@ -97,6 +97,10 @@ static int may_promote(struct sink *sink, bool force, struct error *err)
 		            status.sync_done, status.sync_total,
 		            sink->state.partial ? "resync with changes that the journal could not hold" : "full sync");
 	}
+	if (sink->doubt && !force)
+		return fail(err, EPERM,
+		            "the volumes of the two nodes differ where neither has written; if this node's are right: "
+		            "stead promote --force, else on the primary: stead volume accept");
 	if (!force && session->stage == SESSION_OPEN &&
 	    (session->held || clock_now(sink->clock) - sink->heard < ALIVE_WITHIN))
 		return fail(err, EPERM, "a primary at %s is alive and connected; stop it first or use --force",
@@ -123,7 +127,8 @@ static void promoted(struct sink *sink, int error)
 static bool ready(struct sink *sink)
 {
 	journal_drop(sink->journal); // nobody is going to continue what was left
-	if (sink->saving || !journal_settled(sink->journal) || !direct_idle(sink) || !compare_idle(sink))
+	if (sink->saving || !journal_settled(sink->journal) || !direct_idle(sink) || !compare_idle(sink) ||
+	    !probed_idle(sink))
 		return false;
 	if (MUTANT(PROMOTED_BEFORE_APPLIED))
 		return true;

@@ -68,7 +68,9 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 		status->state = "waiting";
 		status->reason = "opening";
 	} else {
-		if (sink->syncing)
+		if (sink->doubted)
+			status->state = "refused";
+		else if (sink->syncing)
 			status->state = sink->state.partial ? "resync" : "full-sync";
 		else if (sink->met && sink->verdict == VERDICT_DIVERGED)
 			status->state = "diverged";
@@ -80,7 +82,9 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 			status->state = "replicating";
 		else
 			status->state = "waiting";
-		if (!strcmp(status->state, "refused"))
+		if (sink->doubted)
+			status->reason = "volume-changed";
+		else if (!strcmp(status->state, "refused"))
 			status->reason = sink->verdict == VERDICT_COPIED ? "copy-of-primary" : "peer-rolled-back";
 		else if (sink->disk) // also while it is alone: that is what a promotion would meet
 			status->reason = trouble_name(sink->disk);

@@ -62,6 +62,7 @@ void roles_opened(struct sink *sink)
 	sink->returned = state->returned;
 	sink->fenced = state->fenced;
 	sink->yields = state->yields;
+	sink->doubt = state->doubt;
 	if (adoption)
 		follow(sink, &adoption->lineage, adoption->born);
 	else if (sink->returned)
@@ -81,7 +82,7 @@ bool roles_saved(const struct sink *sink)
 	const struct pair_state *state = &sink->state;
 
 	return id_equal(&state->lineage.generation, &sink->lineage.generation) && state->returned == sink->returned &&
-	       state->yields == sink->yields && state->fenced == sink->fenced;
+	       state->yields == sink->yields && state->fenced == sink->fenced && state->doubt == sink->doubt;
 }
 
 void roles_next(struct sink *sink)
@@ -91,6 +92,7 @@ void roles_next(struct sink *sink)
 	sink->next.returned = sink->returned;
 	sink->next.fenced = sink->fenced;
 	sink->next.yields = sink->yields;
+	sink->next.doubt = sink->doubt;
 	if (sink->returned)
 		return;
 	sink->next.base_epoch = 0;

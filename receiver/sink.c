@@ -36,6 +36,7 @@ struct sink *sink_new(const struct sink_config *config)
 		return NULL;
 	sink->config = *config;
 	sink->clock = config->clock;
+	sink->run = id_random(config->random, config->user);
 	sink->scratch = malloc(BLOCKS_RAW_MAX);
 	sink->unpacker = unpacker_new();
 	sink->slots = slots_new(config->state, 0, STATE_SLOT_KIND);
@@ -69,6 +70,7 @@ void sink_free(struct sink *sink)
 	clock_cancel(sink->clock, &sink->save_timer);
 	session_free(sink);
 	compare_free(sink);
+	probed_free(sink);
 	promote_free(sink);
 	beyond_free(sink->beyond);
 	apply_free(sink->apply);
@@ -127,6 +129,7 @@ void sink_advance(struct sink *sink)
 		if (!sink->failed && sink->state.role == ROLE_STANDBY)
 			apply_advance(sink->apply);
 		direct_advance(sink);
+		probed_advance(sink);
 		session_advance(sink);
 		roles_advance(sink);
 		promote_advance(sink);
@@ -138,7 +141,8 @@ void sink_advance(struct sink *sink)
 
 bool sink_settled(const struct sink *sink)
 {
-	return journal_settled(sink->journal) && direct_idle(sink) && compare_idle(sink) && !sink->saving;
+	return journal_settled(sink->journal) && direct_idle(sink) && compare_idle(sink) && probed_idle(sink) &&
+	       !sink->saving;
 }
 
 void sink_fail(struct sink *sink, const struct error *err)
@@ -209,6 +213,9 @@ static void journal_opened(void *user, int error, const struct error *err, const
 	if (!error && (journal_next(sink->journal) || (!sink->consistent && !id_is_none(&sink->state.sync))))
 		volumes_doubt(sink->volumes);
 	roles_opened(sink);
+	// it was compared, and the state was not told yet
+	if (!error && journal_completes(sink->journal, &sink->state.sync))
+		sink->doubt = DOUBT_NONE;
 	opened(sink, error ? err : NULL);
 }
 
@@ -290,6 +297,8 @@ static void journal_durable_event(void *user, const struct commit *commit)
 	frames_point(sink, commit->cut_wall);
 	if (completes)
 		sink->consistent = true;
+	if (commit->completes && id_equal(&commit->sync, &sink->state.sync))
+		sink->doubt = DOUBT_NONE; // everything was compared
 	if (commit->adopts)
 		roles_adopt(sink, commit);
 	sink->session.too_large = false;

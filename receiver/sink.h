@@ -32,6 +32,7 @@ enum sink_event {
 	SINK_SYNC_DONE, // consistent from now on
 	SINK_DAMAGE_REPAIRED, // text: what was read from its mirror
 	SINK_ADOPTED, // epoch: of the primary's generation from now on
+	SINK_DOUBTED, // what must be as on the primary is not; text: what
 	SINK_TAKEOVER, // epoch: the primary asks us to take over; answer with sink_promote() or sink_decline()
 	SINK_DECLINED, // by the primary: a switchover; text: why
 	SINK_APPLY_FAILED, // durable epochs cannot be written to a volume for now; text: why. Told again after a minute
@@ -75,6 +76,7 @@ struct sink_status {
 	uint64_t journal_used; // bytes
 	uint64_t received_bytes, receive_rate; // wire; bytes, bytes a second
 	bool promotable;
+	bool doubted; // its volumes differ from the primary's where they must not
 	bool too_large; // what the primary sends is, for the journal: it stays at its last epoch
 	bool syncing;
 	uint64_t sync_done, sync_total; // bytes

@@ -39,6 +39,7 @@ struct session {
 	bool takes_epochs; // it is our primary
 	bool adopting; // the next atomic epoch makes us follow its generation
 	uint64_t adoption; // the epoch that did; 0: none
+	bool compares; // its primary compares everything first
 	bool tells_beyond; // the rest of what we hold beyond is to be told
 	bool takeover; // was asked for, and not answered
 	bool too_large; // the last epoch was, for the journal
@@ -92,6 +93,7 @@ struct promotion {
 struct sink {
 	struct sink_config config;
 	struct clock *clock;
+	struct id run; // of this engine
 	struct slots *slots;
 	struct journal *journal;
 	struct volumes *volumes;
@@ -102,6 +104,7 @@ struct sink {
 	struct pair_state state; // as it is on the disk
 	// As state says, or as a durable epoch in the journal does.
 	bool consistent, returned, fenced, yields;
+	enum doubt doubt;
 	struct lineage lineage;
 	int64_t born;
 	struct beyond *beyond; // returned, and the map could be read
@@ -130,6 +133,7 @@ struct sink {
 	struct compare *compares; // in the order of their frames
 	struct compare *spare_compares;
 	unsigned compare_count;
+	struct probed *probed; // NULL: none was asked for yet
 	struct promotion *promotions;
 	bool promoting;
 	void *yield_user;
@@ -204,6 +208,12 @@ void roles_report(struct sink *sink); // calls yielded()
 int compare_take(struct sink *sink, const struct wire_blocks *blocks, struct error *err);
 bool compare_idle(const struct sink *sink);
 void compare_free(struct sink *sink);
+
+// probed.c
+int probed_take(struct sink *sink, const struct frame *frame, struct error *err);
+bool probed_idle(const struct sink *sink);
+void probed_advance(struct sink *sink);
+void probed_free(struct sink *sink);
 
 // promote.c
 void promote_advance(struct sink *sink);

@@ -67,7 +67,8 @@ void sink_status(struct sink *sink, struct sink_status *status)
 	status->journal_used = journal_used(sink->journal);
 	status->received_bytes = sink->received_bytes;
 	status->receive_rate = sink->receive_rate;
-	status->promotable = sink->opened && !sink->failed && standby && sink->consistent;
+	status->promotable = sink->opened && !sink->failed && standby && sink->consistent && !sink->doubt;
+	status->doubted = sink->doubt;
 	status->too_large = session->too_large;
 	status->syncing = standby && !sink->consistent && !id_is_none(&sink->state.sync);
 	status->sync_done = synced_bytes(&sink->state);

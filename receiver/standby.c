@@ -212,6 +212,7 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 	        [SINK_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
 	        [SINK_DAMAGE_REPAIRED] = {"damage-repaired", LOG_LEVEL_WARNING, false},
 	        [SINK_ADOPTED] = {"resync-done", LOG_LEVEL_INFO, true},
+	        [SINK_DOUBTED] = {"volumes-differ", LOG_LEVEL_ERROR, false},
 	        [SINK_TAKEOVER] = {"takeover", LOG_LEVEL_INFO, true},
 	        [SINK_DECLINED] = {"switchover-declined", LOG_LEVEL_WARNING, false},
 	        [SINK_APPLY_FAILED] = {"apply-failed", LOG_LEVEL_ERROR, false},
@@ -233,6 +234,8 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 		else
 			log_event(lines[event].level, name, "pair=%s", standby->name);
 	}
+	if (event == SINK_DOUBTED)
+		snprintf(standby->doubt, sizeof(standby->doubt), "%s", text);
 	standby_notify(standby, event, text);
 	orders_event(standby, event, text);
 	if (event != SINK_OPENED)

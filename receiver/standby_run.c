@@ -106,6 +106,8 @@ void standby_status(struct standby *standby, struct pair_status *status)
 		            status);
 		if (standby->phase == STANDBY_REFUSED)
 			status->reason = standby->reason.text;
+		else if (sink.doubted && standby->doubt[0])
+			status->detail = standby->doubt;
 		return;
 	}
 	status_init(status, &standby->files.config, ROLE_STANDBY);

@@ -46,6 +46,7 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	        .journal_bytes = journal_largest(sink->journal),
 	};
 	memcpy(welcome->hash_key, key.bytes, sizeof(welcome->hash_key));
+	welcome->run = sink->run;
 	if (!sink->consistent) {
 		welcome->hello.sync = state->sync;
 		welcome->sync_volume = state->sync_volume;
@@ -85,6 +86,16 @@ static bool judge(struct sink *sink)
 		snprintf(refusal.reason, sizeof(refusal.reason), "%s",
 		         verdict == VERDICT_NO_PRIMARY ? "both nodes are standby; one must be promoted"
 		                                       : "the nodes have no generation in common; pair anew");
+		send_refusal(sink, &refusal);
+		return false;
+	}
+	// With COMPARE everything is, whatever it was.
+	if (sink->doubt && !session->hello.compares && (verdict == VERDICT_CONTINUE || verdict == VERDICT_RESYNC)) {
+		refusal.code = REFUSAL_VOLUMES;
+		snprintf(
+		        refusal.reason, sizeof(refusal.reason),
+		        "the volumes of the two nodes differ where neither has written; if the primary's are right, there: "
+		        "stead volume accept, else promote the standby");
 		send_refusal(sink, &refusal);
 		return false;
 	}

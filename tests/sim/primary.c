@@ -81,6 +81,13 @@ static void keep_alone(struct node *node, bool alone)
 	node_save(node, alone_saved);
 }
 
+// Where it was not, everything is compared once more.
+static void doubt_saved(void *user, int error)
+{
+	(void)user;
+	(void)error;
+}
+
 static void started_serving(struct node *node)
 {
 	struct simulation *sim = node->sim;
@@ -116,10 +123,10 @@ static void was_fenced(struct node *node, const char *why)
 
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {"connected", "disconnected",      "serving",   "fenced",   "touched",
-	                                    "not-taken", "switchover-wanted", "refused",   "cut",      "durable",
-	                                    "widened",   "sync-started",      "sync-done", "compared", "unlogged",
-	                                    "logged",    "map-damaged",       "map-lost",  "alone"};
+	static const char *const names[] = {
+	        "connected", "disconnected", "serving", "fenced",      "touched",      "not-taken", "switchover-wanted",
+	        "refused",   "cut",          "durable", "widened",     "sync-started", "sync-done", "doubted",
+	        "compared",  "unlogged",     "logged",  "map-damaged", "map-lost",     "alone"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -148,7 +155,9 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		node_save(node, touch_saved);
 		break;
 	case SOURCE_REFUSED:
-		if (!sim->promoted && !sim->errors && !sim->rolled)
+		if (strstr(text, "differ where neither"))
+			tamper_decide(sim);
+		if (!sim->promoted && !sim->errors && !sim->rolled && !sim->tamper)
 			violate(sim, "G10: node %u was refused: %s", node->index, text);
 		break;
 	case SOURCE_CUT:
@@ -180,6 +189,15 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 		node->unlogged = false;
 		node->mark &= ~MARK_LOG;
 		break;
+	case SOURCE_DOUBTED:
+		tamper_doubted(node, text);
+		node->state.doubt = DOUBT_REFUSED;
+		node_save(node, doubt_saved);
+		break;
+	case SOURCE_COMPARED:
+		node->state.doubt = DOUBT_NONE;
+		node_save(node, doubt_saved);
+		break;
 	case SOURCE_MAP_DAMAGED:
 		if (node->map_trusted && !node->sim->plan.store_deaths)
 			violate(sim, "G10: the map of node %u is damaged: %s", node->index, text);
@@ -207,6 +225,8 @@ static void start_source(struct node *node)
 	        .capture_memory = plan->capture_memory,
 	        .rpo = plan->rpo,
 	        .bandwidth = plan->bandwidth,
+	        // all where it has to be found; a link that is cut again and again carries less
+	        .probe_blocks = node->sim->tampers ? UINT32_MAX / 2 : 32,
 	        .in_place = plan->in_place,
 	        .start_without_peer =
 	                plan->start_without_peer || node->serve_ordered || (!plan->roles && node->index != 0),
@@ -336,6 +356,8 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	node->generation = generation_find(sim, &node->state.lineage.generation);
 	if (!node->generation)
 		node->generation = generation_promoted(node, &node->state);
+	if (node->state.doubt == DOUBT_REFUSED)
+		tamper_decide(sim);
 	if (node->generation->number)
 		sim->promoted = true;
 	if (node->generation->server != node->index)

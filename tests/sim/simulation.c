@@ -64,7 +64,7 @@ static void sent_welcome(struct simulation *sim, const struct frame *frame)
 // Whether the primary has to find out what differs.
 static bool may_compare(const struct simulation *sim, const struct node *node)
 {
-	return !sim->nodes[0].synced || sim->errors ||
+	return !sim->nodes[0].synced || sim->errors || sim->tamper || node->state.doubt ||
 	       !generation_differs_by_changes(node->generation, sim->nodes[!node->index].follows);
 }
 
@@ -385,6 +385,7 @@ static void run_poll(struct event *event)
 static void after_step(struct simulation *sim)
 {
 	stores_reap(sim);
+	tamper_step(sim);
 	check_disks(sim);
 	check_fence(sim);
 	if (sim->probe_due || rng_chance(&sim->rng, 1, sim->plan.probe_steps)) {
@@ -424,6 +425,7 @@ static void setup(struct simulation *sim)
 	plan_stores(&sim->plan, sim->seed);
 	plan_devices(&sim->plan, sim->seed);
 	plan_files(&sim->plan, sim->seed);
+	tamper_plan(sim);
 	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);

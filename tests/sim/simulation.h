@@ -108,6 +108,14 @@ struct plan {
 	bool plain[2]; // nodes that do not know zstd
 };
 
+// Of the standby's disks.
+enum tamper {
+	TAMPER_NONE,
+	TAMPER_UNSEEN, // changed, and the nodes have not met since
+	TAMPER_PASSED, // they have, and found nothing: it may be in what is to be shipped
+	TAMPER_ALARMED, // it is known
+};
+
 struct snapshot;
 
 struct simulation {
@@ -146,6 +154,12 @@ struct simulation {
 	struct event order; // of the administrator
 	struct event starve;
 	struct rng starve_rng;
+	bool tampers; // some seeds
+	enum tamper tamper;
+	uint64_t tamper_epoch; // PASSED: once it is durable
+	struct event tamper_order; // of the administrator
+	bool deciding; // it is set
+	struct rng tamper_rng;
 	struct snapshot *snapshot; // of a node, to be taken back to
 	struct clone clone;
 	struct restored restored;
@@ -187,6 +201,13 @@ void file_faults_heal(struct simulation *sim);
 
 // probe.c: promotes a copy of a standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);
+
+// tamper.c
+void tamper_plan(struct simulation *sim);
+void tamper_standby(struct node *node); // which is about to start
+void tamper_doubted(struct node *node, const char *text);
+void tamper_decide(struct simulation *sim); // somebody is to say which side is right
+void tamper_step(struct simulation *sim);
 
 // faults.c
 void faults_start(struct simulation *sim);

@@ -69,6 +69,7 @@ static void event(void *user, enum sink_event what, uint64_t epoch, const char *
 	case SINK_ADOPTED:
 	case SINK_TAKEOVER:
 	case SINK_DECLINED:
+	case SINK_DOUBTED:
 		break;
 	case SINK_APPLY_FAILED:
 		world->apply_failures++;

@@ -114,8 +114,8 @@ static void round_trip(const struct pair_state *before)
 	assert_int_equal(after.consistent, before->consistent);
 	assert_int_equal(after.partial, before->partial);
 	assert_int_equal(after.doubt, before->doubt);
-	assert_int_equal(after.alone, before->alone);
 	assert_int_equal(after.unlogged, before->unlogged);
+	assert_int_equal(after.alone, before->alone);
 	assert_int_equal(after.sync_volume, before->sync_volume);
 	assert_int_equal(after.sync_block, before->sync_block);
 	assert_int_equal(after.promoted_epoch, before->promoted_epoch);
@@ -189,9 +189,9 @@ static void test_each_field_is_checked(void **unused)
 	        DEFECT(AT_PAIR, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "pair id"),
 	        DEFECT(AT_SYNC_VOLUME, "\3", "sync cursor (volume 3, block 0)"),
 	        DEFECT(AT_SYNC_VOLUME, "\2\0\0\0\0\0\0\0\1", "sync cursor (volume 2, block 1)"),
-	        DEFECT(AT_ALONE, "\2", "sync cursor"),
-	        DEFECT(AT_ALONE + 1, "\2", "sync cursor"),
-	        DEFECT(AT_ALONE + 2, "\1", "sync cursor"),
+	        DEFECT(AT_ALONE, "\\2", "sync cursor"),
+	        DEFECT(AT_ALONE + 1, "\\2", "sync cursor"), // unlogged
+	        DEFECT(AT_ALONE + 2, "\\1", "sync cursor"),
 	        DEFECT(AT_SYNC_BLOCK, "\x0b", "sync cursor (volume 0, block 11)"),
 	        DEFECT(AT_PROMOTED_EPOCH + 7, "\x80", "promotion"),
 	        DEFECT(AT_PROMOTED_POINT + 7, "\x80", "promotion"),

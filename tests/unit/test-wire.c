@@ -37,6 +37,8 @@ union body {
 	struct wire_beyond beyond;
 	struct wire_decline decline;
 	bool unlogged;
+	struct wire_probe probe;
+	struct wire_probed probed;
 };
 
 // Everything that has a put and a get function, under one roof, so that each
@@ -74,6 +76,8 @@ ADAPT(heartbeat)
 ADAPT(beyond)
 ADAPT(decline)
 ADAPT(unlogged)
+ADAPT(probe)
+ADAPT(probed)
 
 static struct id id_of(uint8_t number)
 {
@@ -134,6 +138,7 @@ static void fill_welcome(union body *value)
 	welcome->sync_volume = 31;
 	welcome->sync_block = 4;
 	memset(welcome->hash_key, 0xab, sizeof(welcome->hash_key));
+	welcome->run = id_of(9);
 	welcome->journal_bytes = UINT64_C(1) << 30;
 }
 
@@ -237,6 +242,22 @@ static void fill_unlogged(union body *value)
 	value->unlogged = true;
 }
 
+static void fill_probe(union body *value)
+{
+	struct wire_probe *probe = &value->probe;
+
+	probe->volume = VOLUMES_MAX - 1;
+	probe->count = PROBE_BLOCKS_MAX;
+	for (unsigned i = 0; i < PROBE_BLOCKS_MAX; i++)
+		probe->blocks[i] = VOLUME_BYTES_MAX / BLOCK_SIZE - 1 - i;
+	memset(probe->hashes, 0x5a, sizeof(probe->hashes));
+}
+
+static void fill_probed(union body *value)
+{
+	value->probed = (struct wire_probed){.looked = 300, .differ = 3, .volume = 1, .block = 77};
+}
+
 static const struct kind kinds[] = {
         {FRAME_HELLO, put_hello, get_hello, fill_hello},
         {FRAME_WELCOME, put_welcome, get_welcome, fill_welcome},
@@ -258,6 +279,8 @@ static const struct kind kinds[] = {
         {FRAME_TAKEOVER, put_epoch, get_epoch, fill_epoch},
         {FRAME_DECLINE, put_decline, get_decline, fill_decline},
         {FRAME_UNLOGGED, put_unlogged, get_unlogged, fill_unlogged},
+        {FRAME_PROBE, put_probe, get_probe, fill_probe},
+        {FRAME_PROBED, put_probed, get_probed, fill_probed},
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -383,8 +406,9 @@ static const struct defect defects[] = {
         DEFECT(HELLO, 98, "\2"),
         DEFECT(HELLO, 99, "\2"),
         DEFECT(HELLO, 100, "\2"),
-        DEFECT(HELLO, 101, "\2"),
-        DEFECT(HELLO, 102, "\1"),
+        DEFECT(HELLO, 101, "\\2"), // unlogged
+        DEFECT(HELLO, 102, "\\2"), // compares
+        DEFECT(HELLO, 103, "\\1"),
         DEFECT(HELLO, 120, NONE), // generation
         DEFECT(HELLO, 136, "\x21"), // ancestors
         DEFECT(HELLO, 136, "\xff\xff\xff\xff"),
@@ -418,7 +442,7 @@ static const struct defect defects[] = {
         DEFECT(WELCOME, WELCOME_TAIL + 4, "\x20"), // past the last volume, not at 0
         DEFECT(WELCOME, WELCOME_TAIL + 4, "\x21\0\0\0\0"),
         DEFECT(WELCOME, WELCOME_TAIL + 8, "\5"), // past the end of the volume
-        DEFECT(WELCOME, WELCOME_TAIL + 39, "\x80"), // journal
+        DEFECT(WELCOME, WELCOME_TAIL + 55, "\x80"), // journal
         DEFECT(REFUSE, 0, "\0"),
         DEFECT(REFUSE, 0, "\x0a"),
         DEFECT(REFUSE, 2, "\0\1"), // 256 bytes
@@ -495,6 +519,15 @@ static const struct defect defects[] = {
         DEFECT(DECLINE, 2, "\n"),
         DEFECT(UNLOGGED, 0, "\2"),
         DEFECT(UNLOGGED, 7, "\1"),
+        DEFECT(PROBE, 0, "\x20"),
+        DEFECT(PROBE, 4, "\x81"), // one more than there may be
+        DEFECT(PROBE, 6, "\2"),
+        DEFECT(PROBE, 7, "\1"),
+        DEFECT(PROBE, 14, "\1"), // past the largest volume
+        DEFECT(PROBED, 5, "\2"), // more than were looked at
+        DEFECT(PROBED, 8, "\x20"),
+        DEFECT(PROBED, 12, "\1"),
+        DEFECT(PROBED, 22, "\1"),
 };
 
 static void test_each_field_is_checked(void **state)
