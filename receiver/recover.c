@@ -113,6 +113,9 @@ static void chain_flushed(struct disk_io *io, int error)
 		finish(recovery, error, &err);
 		return;
 	}
+	// A part of an epoch is worth less than the room that was made for all of it.
+	if (!journal->epochs && journal->ring_bytes != ring_bytes)
+		journal_drop(journal);
 	if (journal->head.position == journal->tail.position && journal->ring_bytes != ring_bytes) {
 		ring_resize(journal, ring_bytes);
 		journal->slots[0].valid = false;

@@ -68,7 +68,12 @@ mv "$work/older-state" "$work/a/var/lib/stead/pairs"
 receiver_start b
 agent_start a
 noticed a agent
-accept a
+on a volume accept db data >"$work/out" 2>&1 || fail "accept: $(cat "$work/out")"
+say "the standby holds what the run after that state had cut"
+wait_for 60 "the primary to tell that it was rolled back" status_is a .reason peer-rolled-back
+order b resync db --discard-local
+settled a b
+same_images data
 
 say "the primary's image was written to"
 daemon_stop a agent
