@@ -19,7 +19,6 @@ struct connection_host {
 	struct source *source;
 	unsigned volume;
 	void (*ended)(struct connection_host *host, struct connection *connection); // it is freed next
-	bool leaves; // to the next process, which its client sends again what has no answer: -ESHUTDOWN is none
 
 	// For a client that must not wait for memory: so many requests at a time,
 	// each with so much of its own. NULL: as the buffers allow.

@@ -76,8 +76,6 @@ static void request_done(struct request *request, int error)
 	struct connection *connection = slot->connection;
 
 	connection->in_engine--;
-	if (error == -ESHUTDOWN && connection->host->leaves && connection->state != CONNECTION_GONE)
-		connection_lost(connection);
 	if (connection->state == CONNECTION_GONE)
 		connection_give_slot(slot);
 	else

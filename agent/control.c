@@ -2,7 +2,6 @@
 #include "agent.h"
 #include "pair.h"
 #include "turn.h"
-#include "volume_accept.h"
 
 #include "common/daemon.h"
 #include "common/pairs.h"
@@ -75,8 +74,7 @@ static void fence(struct agent *agent, struct control_call *call, json_t *reques
 
 	const struct pair_successor successor = {
 	        .forked = json_is_true(json_object_get(request, "forked")),
-	        .epoch = {.epoch = (uint64_t)json_integer_value(json_object_get(request, "epoch")),
-	                  .id = id_of_text(json_string_value(json_object_get(request, "epoch_id")))},
+	        .epoch = (uint64_t)json_integer_value(json_object_get(request, "epoch")),
 	        .untouched = json_is_true(json_object_get(request, "untouched")),
 	        .bytes = (uint64_t)json_integer_value(json_object_get(request, "bytes")),
 	        .since = json_integer_value(json_object_get(request, "since")),
@@ -93,14 +91,6 @@ static void pause_or_resume(struct agent *agent, struct control_call *call, json
 
 	if (pair)
 		pair_pause(pair, pause, call, answer);
-}
-
-static void accept_volume(struct agent *agent, struct control_call *call, json_t *request)
-{
-	struct pair *pair = find(agent, call, request);
-
-	if (pair)
-		volume_accept(pair, call);
 }
 
 // -- changes of role --
@@ -288,8 +278,6 @@ void agent_control(void *user, struct control_call *call, const char *command, j
 	else if (!strcmp(command, CONTROL_DEMOTE) || !strcmp(command, CONTROL_SWITCHOVER) ||
 	         !strcmp(command, CONTROL_RESYNC) || !strcmp(command, CONTROL_FORCE))
 		turn(agent, call, request, command);
-	else if (!strcmp(command, CONTROL_VOLUME_ACCEPT))
-		accept_volume(agent, call, request);
 	else if (!strcmp(command, CONTROL_PAUSE))
 		pause_or_resume(agent, call, request, true);
 	else if (!strcmp(command, CONTROL_RESUME))

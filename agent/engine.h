@@ -6,17 +6,13 @@
 //   tracker.c    changes: gates, mark, hand to the disk
 //   unaligned.c  requests that touch parts of sectors
 //   regions.c    the write-intent log in the write path
-//   unlogged.c   changes that pass while that cannot be written
 //   capture.c    reading frozen blocks, and the gate that writes pass
 //   epoch.c      cut, widen, durable, rejoin
-//   stage.c      what remains of an epoch that was given up
 //   shipper.c    the walk over an epoch
-//   fit.c        how large a frame may be
 //   parcel.c     blocks on their way to the channel
 //   oversize.c   changes that the standby's journal cannot hold
 //   uplink.c     the connection with the standby
 //   greeting.c   what the two nodes are to each other
-//   inspection.c whether the two nodes' volumes are what they know of them
 //   handover.c   changes that are held back: before the first, and at the end
 //   outlook.c    what is to be expected, and what it waits for
 #ifndef STEAD_ENGINE_H
@@ -39,7 +35,6 @@
 struct parcel;
 struct note;
 struct early_capture;
-struct inspection;
 
 // Reading blocks of the epoch that is being captured. Owned by whoever embeds
 // it until done().
@@ -66,14 +61,6 @@ struct volume {
 	struct ranges writes; // requests in flight
 	struct ranges captures;
 	bool no_unmap; // the disk cannot make holes: trims do nothing
-	unsigned syncs[2]; // of the application, under way: begun in each phase
-	bool flush_untold; // one of ours failed: the next one of the application is told
-	unsigned sync_phase; // changes when a flush of regions.c has ended
-};
-
-struct position {
-	unsigned volume;
-	uint64_t block;
 };
 
 enum plan {
@@ -86,52 +73,21 @@ enum plan {
 
 struct epoch {
 	uint64_t number; // 0: this entry is free
-	struct id id;
 	enum epoch_kind kind;
-	bool all; // every block from all_from on belongs to it, not only those of its set
-	struct position all_from;
+	bool all; // every block belongs to it, not only those of its set
 	bool compare; // content travels only where hashes differ
 	bool completes;
 	bool adopts;
 	bool begun; // BEGIN was sent
 	struct change_set *set; // NULL: DIRECT, and all
-	struct change_set *carried; // sent: of what it continues; NULL: nothing
-	uint64_t continues; // the epoch that was left and is a part of it; 0: none
-	struct position continued_at; // as far as that
-	uint64_t base; // once begun: what it is a change of
-	int64_t cut_wall, cut_boot; // clock_wall(), clock_boot()
+	int64_t cut_wall;
 	uint64_t cut_at; // clock_now()
 	uint64_t content; // bytes, of its set
 };
 
-// What the standby has of epochs that were left, and what is not known of that.
-struct stage {
-	struct id name; // of what this process ships
-	bool overfull; // with it an epoch was too large for the journal
-	uint64_t epoch; // the last that is kept there in part; 0: none is
-	struct position at; // of it everything before this place is there
-	struct change_set *carried; // what is there, of all of them; NULL: nothing
-	struct position compared; // of all blocks: those before are there, or alike
-	uint64_t base; // what they are changes of
-	enum plan plan; // that they were cut by
-	bool adopts;
-	struct epoch left; // the standby has not said yet how much of it is there; number 0: none
-	struct position left_at; // it has no more
-	bool split, rest_moved; // it has said it; and what it lacks is in the open set again
-	unsigned merge_volume;
-	uint64_t merge_index;
-	struct position marked; // where it was last told that the epoch is
-	uint64_t marked_at; // clock_now()
-	uint32_t unmarked; // blocks of content that were sent since
-	bool needed; // a connection was lost within an epoch, and none was complete in one since
-};
-
-// What the channel takes.
-struct fit {
-	uint32_t blocks; // of content in a frame
-	unsigned frames; // that it has
-	uint64_t began; // clock_now(): since when this was counted
-	uint64_t wire, raw; // bytes
+struct position {
+	unsigned volume;
+	uint64_t block;
 };
 
 enum session_state {
@@ -139,7 +95,6 @@ enum session_state {
 	SESSION_DIALING,
 	SESSION_GREETING, // HELLO sent
 	SESSION_LEARNING, // what the standby holds beyond
-	SESSION_PROBING, // whether what must be alike is
 	SESSION_READY,
 };
 
@@ -172,7 +127,7 @@ struct source {
 	bool half; // of one
 	void (*stopped)(void *user);
 	void *stopped_user;
-	bool stop_flushing, stop_flushed;
+	bool stop_flushing;
 	struct timer stop_timer;
 	struct disk_io stop_io;
 	unsigned stop_volume;
@@ -189,8 +144,6 @@ struct source {
 	void *drain_user;
 	bool handover; // the standby was told to take over
 	bool handed; // and did
-	bool alone; // has acknowledged changes that a standby, promoted unheard of, cannot know
-	bool let_go; // nothing is held back any more: it fails
 
 	// requests.c
 	struct request_list bounced; // reads that go through a buffer
@@ -209,24 +162,12 @@ struct source {
 	void (*loaded)(struct source *source);
 	bool taken_back; // this node, or its successor, was taken back to an older state
 	bool map_kept; // the map was trusted when it was opened
-	bool notes_lost; // what was noted: the map may not know the last epoch that was cut
-	bool all_compared; // everything was, since the start
 	bool doubtful; // what is marked was found in the log: it may be the same on both nodes
-	bool unflushed; // before this start blocks may have been written that no flush has covered, anywhere
-	uint32_t doubts; // as noted
-	bool unflushable; // and a flush has failed since
 	bool flushing;
-	bool flushed; // but for what the application has under way
 	struct disk_io flush_io;
 	unsigned flush_volume;
 	bool flush_failed;
 	uint64_t flush_at; // clock_now() of the next flush
-
-	// unlogged.c
-	bool unlogged; // there may be changes that the log does not name
-	bool marking_unlogged; // the caller keeps a mark elsewhere
-	struct waiter *unmarked; // changes that wait for that
-	bool told_unlogged; // the standby of this connection
 
 	// capture.c
 	struct capture_list captures; // that writes may wait for
@@ -238,7 +179,6 @@ struct source {
 	// epoch.c
 	struct map map;
 	unsigned map_damaged; // parts
-	bool map_lost; // parts of it, and everything is compared
 	struct change_set *open; // as in every volume
 	struct change_set *merging; // rejoins the open set
 	unsigned merge_volume;
@@ -249,12 +189,8 @@ struct source {
 	struct epoch capturing; // number 0: none
 	struct epoch sent[MAP_SETS]; // awaiting DURABLE, oldest first
 	unsigned sent_count;
-	struct epoch interrupted[MAP_SETS]; // were on their way when the connection ended
-	unsigned interrupted_count;
-	uint64_t compared_to; // the last epoch that was sent, if nothing is suspect after it; else 0
 	uint64_t base; // what the next BEGIN bases on
 	uint64_t settled; // the last epoch that the standby said it has
-	bool announced; // the standby holds an epoch that this run of the engine cut
 	bool rejected; // no BEGIN until all sent ones are settled
 	uint64_t not_before; // clock_now() of the next cut: after a rejection or error
 	uint64_t retry_delay;
@@ -263,11 +199,6 @@ struct source {
 	uint64_t changed_at_cut; // changed.total then
 	uint64_t measured, measured_at; // wire bytes and clock_now() when the last epoch became durable
 	enum trouble trouble; // why the last epoch was given up
-	bool unexported; // the application cannot use a volume
-	enum trouble peer_trouble; // of the standby's disks, as last heard on this connection
-
-	struct stage stage; // stage.c
-	struct fit fit; // fit.c
 
 	// shipper.c
 	struct position cursor;
@@ -305,36 +236,20 @@ struct source {
 	uint64_t heard;
 	struct note_list notes; // small messages that a channel still has
 	uint64_t durable, applied; // of the standby; 0: not known
-	int64_t recovery_point, recovery_at; // clock_wall(), clock_boot()
+	int64_t recovery_point;
 	unsigned peer_held; // percent of its last second in which the standby could take nothing
 	enum source_state verdict; // REFUSED, DIVERGED, SPLIT_BRAIN, DEMOTED; else REPLICATING
 	bool split;
-	bool copied; // REFUSED: the standby has an epoch that a copy of this node cut
 	bool adopting; // the next atomic epoch makes the standby follow our generation
-	bool beyond_known; // what the standby holds beyond is in the sets already
 	uint64_t peer_bytes;
 	int64_t peer_since, peer_born;
 	bool ever_ready;
-
-	// inspection.c
-	struct inspection
-	        *inspections; // that have reads under way; the first one is this connection's, while it is PROBING
-	struct timer patience; // a standby that does not answer keeps nobody from serving
-	uint8_t probe_key[16];
-	struct id peer_run; // of the standby's engine
-	struct id inspected; // that run, once nothing was found to differ
-	unsigned inspections_cut; // connections in a row that ended meanwhile
 
 	// outlook.c
 	unsigned late, late_there; // percent of the last seconds: the oldest write was late; and that by the standby
 };
 
 // source.c
-// Whether the sets have just turned out not to be what was marked: then the map is
-// suspect. To be asked before anything follows from what is not in them; sound:
-// if they are not, there is no connection any more.
-bool source_map_lost(struct source *source);
-bool source_map_sound(struct source *source);
 void source_tell(struct source *source, enum source_event event, uint64_t epoch, const char *text);
 void source_check_stopped(struct source *source); // after anything under way has ended
 
@@ -371,20 +286,7 @@ void regions_load(struct source *source, void (*loaded)(struct source *source));
 int regions_pass(struct source *source, struct request *request);
 void regions_note(struct source *source); // what map.h keeps in memory has changed
 void regions_tick(struct source *source);
-// The request makes something durable: its FLUSH, or FUA. The end of one that
-// did not begin so is none.
-void regions_sync_begins(struct request *request);
-void regions_sync_ended(struct request *request, int error);
-void regions_stopped(struct source *source); // with all volumes flushed, but those of which that failed
-void regions_stop_failed(struct source *source, unsigned volume);
 bool regions_busy(const struct source *source);
-
-// unlogged.c
-// The log cannot be written: 0 or -EAGAIN, as regions_pass().
-int unlogged_pass(struct source *source, struct request *request, int error);
-void unlogged_tell(struct source *source); // the standby, if it does not know
-bool unlogged_told(const struct source *source); // epochs may go to it that the log does not know
-void unlogged_tick(struct source *source);
 
 // capture.c
 void capture_start(struct capture *capture);
@@ -402,42 +304,13 @@ void epoch_rejected(struct source *source, uint64_t number, enum reject_cause ca
 void epoch_disconnected(struct source *source);
 void epoch_settle(struct source *source, uint64_t durable); // what the handshake says of sent epochs
 int epoch_init(struct source *source);
-void epoch_merge(struct source *source); // goes on with sets that rejoin or are split
-void set_rejoin(struct map *map, struct change_set *set); // with epoch_merge()
-bool epoch_all(const struct epoch *epoch, unsigned volume, uint64_t block); // belongs to it, changed or not
 uint64_t epoch_next(const struct epoch *epoch, const struct volume *volumes, unsigned volume, uint64_t block);
 bool epoch_zero(const struct epoch *epoch, unsigned volume, uint64_t block);
 // Blocks of the epoch that follow one another from a member on, are not zero
 // granules and were not captured early; at most max.
 uint32_t epoch_run(struct source *source, unsigned volume, uint64_t block, uint32_t max);
 
-// stage.c
-void stage_init(struct source *source);
-bool stage_leave(struct source *source); // the epoch that is captured; false: nothing of it is worth it
-void stage_ask(struct source *source); // how much of it arrived
-void stage_told(struct source *source, const struct wire_stage *staged); // the answer
-void stage_sent(struct source *source, uint32_t blocks); // of content
-void stage_begin(struct source *source); // an epoch was cut
-void stage_tick(struct source *source); // tells how far it is, lest the connection end
-void stage_claim(struct source *source,
-                 const struct wire_welcome *welcome); // part of an epoch that was sent may be kept
-bool stage_meet(struct source *source, const struct wire_welcome *welcome); // whether it is continued
-void stage_drop(struct source *source); // nothing is continued: all of it rejoins, by epoch_merge()
-bool stage_pending(const struct source *source); // there is something to be continued, or may be
-bool stage_split(struct source *source); // false: call it again
-bool stage_holds(const struct source *source, unsigned volume, uint64_t block); // has it, whatever it is now
-struct change_set *stage_take(struct source *source); // the epoch was sent: what it continues
-
-// fit.c
-void fit_init(struct source *source);
-void fit_sent(struct source *source); // a frame with content
-void fit_done(struct source *source, const struct message *message);
-void fit_lost(struct source *source); // the connection
-uint32_t fit_blocks(const struct source *source); // of content that a frame is to hold at most
-unsigned fit_frames(const struct source *source, unsigned max); // so many are to be on their way at most
-
 // shipper.c
-struct position shipper_handed(const struct source *source); // everything before was handed to the channel
 void shipper_pump(struct source *source);
 void shipper_mark(struct source *source); // sync in place: asks to make the progress durable
 void shipper_init(struct source *source);
@@ -471,16 +344,8 @@ void uplink_send(struct source *source, enum frame_type type, const void *body, 
 // greeting.c
 void greeting_send(struct source *source); // HELLO
 void greeting_welcome(struct source *source, const struct frame *frame); // its answer
-void greeting_ready(struct source *source); // the two nodes go on with one another
 void greeting_beyond(struct source *source, const struct wire_beyond *beyond); // what follows it
 void greeting_refuse(struct source *source, enum source_state verdict, const char *why); // no replication
-
-// inspection.c
-void inspection_init(struct source *source);
-void inspection_begin(struct source *source); // session is PROBING
-void inspection_probed(struct source *source, const struct wire_probed *probed);
-void inspection_end(struct source *source); // with its connection
-void inspection_free(struct source *source);
 
 // outlook.c
 void outlook_tick(struct source *source); // once a second
@@ -491,7 +356,6 @@ int64_t outlook_eta(const struct source *source, const struct source_status *sta
 // source.c
 uint64_t source_behind(const struct source *source); // bytes
 int64_t source_oldest(const struct source *source); // wall clock of the first write that is behind; 0: none
-uint64_t source_age(struct source *source, const struct change_set *set); // of its first write, ns
 uint64_t source_lag(struct source *source); // ns
 bool source_walks_changes(const struct source *source); // the journal could not hold them: in place
 

@@ -10,23 +10,11 @@
 #define RETRY_MIN (100 * NSEC_PER_MSEC)
 #define RETRY_MAX (10 * NSEC_PER_SEC)
 
-bool epoch_all(const struct epoch *epoch, unsigned volume, uint64_t block)
-{
-	if (!epoch->all || volume < epoch->all_from.volume)
-		return false;
-	return volume > epoch->all_from.volume || block >= epoch->all_from.block;
-}
-
 uint64_t epoch_next(const struct epoch *epoch, const struct volume *volumes, unsigned volume, uint64_t block)
 {
-	uint64_t all = BITMAP_NONE, next;
-
-	if (epoch_all(epoch, volume, block))
+	if (epoch->all)
 		return block < volumes[volume].blocks ? block : BITMAP_NONE;
-	if (epoch->all && epoch->all_from.volume == volume && epoch->all_from.block < volumes[volume].blocks)
-		all = epoch->all_from.block;
-	next = bitmap_next(&epoch->set->dirty[volume], block);
-	return next < all ? next : all;
+	return bitmap_next(&epoch->set->dirty[volume], block);
 }
 
 bool epoch_zero(const struct epoch *epoch, unsigned volume, uint64_t block)
@@ -42,7 +30,7 @@ uint32_t epoch_run(struct source *source, unsigned volume, uint64_t block, uint3
 
 	if (max > left)
 		max = (uint32_t)left;
-	if (!epoch_all(epoch, volume, block))
+	if (!epoch->all)
 		max = (uint32_t)bitmap_run(&epoch->set->dirty[volume], block, max);
 	while (count < max && !epoch_zero(epoch, volume, block + count) &&
 	       !early_find(source->early, volume, block + count))
@@ -67,12 +55,8 @@ static struct change_set *next_to_merge(struct source *source)
 	return NULL;
 }
 
-void epoch_merge(struct source *source)
+static void merge(struct source *source)
 {
-	if (!stage_split(source)) {
-		clock_set(source->clock, &source->merge_timer, 0);
-		return;
-	}
 	for (;;) {
 		if (!source->merging) {
 			source->merging = next_to_merge(source);
@@ -99,7 +83,7 @@ void epoch_merge(struct source *source)
 
 static void merge_more(struct timer *timer)
 {
-	epoch_merge(container_of(timer, struct source, merge_timer));
+	merge(container_of(timer, struct source, merge_timer));
 }
 
 static void cut_due(struct timer *timer)
@@ -128,13 +112,6 @@ int epoch_init(struct source *source)
 	return 0;
 }
 
-// A mutant's.
-static void forget_carried(struct bitmap *dirty, const struct bitmap *carried)
-{
-	for (uint64_t at = 0; (at = bitmap_next(carried, at)) != BITMAP_NONE; at++)
-		bitmap_clear(dirty, at, 1);
-}
-
 static void freeze(struct source *source, struct change_set *free_set)
 {
 	struct change_set *set = source->open;
@@ -143,8 +120,6 @@ static void freeze(struct source *source, struct change_set *free_set)
 	set->epoch = source->map.cut;
 	source->capturing.set = set;
 	set_open(source, free_set);
-	for (unsigned i = 0; MUTANT(STAGED_NOT_SENT_AGAIN) && source->stage.carried && i < source->volume_count; i++)
-		forget_carried(&set->dirty[i], &source->stage.carried->dirty[i]);
 	for (unsigned i = 1; MUTANT(CUT_PER_VOLUME) && i < source->volume_count; i++)
 		source->volumes[i].open = set;
 }
@@ -153,22 +128,16 @@ static void cut(struct source *source, struct change_set *free_set)
 {
 	enum plan plan = source->plan;
 	bool in_place = plan == PLAN_FULL_SYNC || plan == PLAN_WALK;
-	struct id id = id_random(source->config.random, source->config.user);
 
-	map_cut(&source->map, &id);
+	source->map.cut++;
 	source->capturing = (struct epoch){
 	        .number = source->map.cut,
-	        .id = id,
 	        .kind = in_place ? EPOCH_DIRECT : EPOCH_ATOMIC,
 	        .all = plan == PLAN_FULL_SYNC || (plan == PLAN_COMPARE && source->map.suspect),
 	        .compare = plan == PLAN_FULL_SYNC || plan == PLAN_COMPARE || (plan == PLAN_WALK && source->doubtful),
 	        .completes = plan == PLAN_COMPLETE,
 	        .adopts = source->adopting && !in_place,
-	        .continues = source->stage.epoch,
-	        .continued_at = source->stage.at,
-	        .all_from = source->stage.compared,
 	        .cut_wall = clock_wall(source->clock),
-	        .cut_boot = clock_boot(source->clock),
 	};
 	source->cut_at = source->capturing.cut_at = clock_now(source->clock);
 	source->changed_at_cut = source->changed.total;
@@ -178,7 +147,6 @@ static void cut(struct source *source, struct change_set *free_set)
 	if (plan == PLAN_WALK)
 		oversize_begin(source);
 	source->cursor = in_place ? source->marked : (struct position){0};
-	stage_begin(source);
 	source->passed = 0;
 	map_save(&source->map);
 	regions_note(source);
@@ -219,7 +187,7 @@ static bool due(struct source *source, uint64_t *again)
 	        .busy = source->sent_count > 0,
 	};
 
-	if (source->drain != DRAIN_NONE || source->adopting || source->stage.epoch || !source->announced)
+	if (source->drain != DRAIN_NONE || source->adopting)
 		return true;
 	return cadence_due(&source->cadence, clock_now(source->clock), &load, again);
 }
@@ -230,7 +198,7 @@ void epoch_consider(struct source *source)
 	uint64_t when = source->not_before, again;
 
 	if (!uplink_ready(source) || source->paused || source->stopping || source->stuck || source->capturing.number ||
-	    source->merging || source->rejected || source->stage.left.number)
+	    source->merging || source->rejected)
 		return;
 	// What is not an epoch of changes is waited for; a full sync needs no set.
 	if ((source->plan != PLAN_CHANGES || source->adopting) && source->sent_count)
@@ -238,10 +206,7 @@ void epoch_consider(struct source *source)
 	if (source->plan != PLAN_FULL_SYNC && !free_set)
 		return;
 	if (source->plan == PLAN_CHANGES) {
-		// Also without a change, a run says with an epoch that it ran: whoever
-		// goes on from an older state, or from a copy of it, does not know that one.
-		if (set_empty(&source->map, source->open) && !source->adopting && !source->stage.epoch &&
-		    source->announced)
+		if (set_empty(&source->map, source->open) && !source->adopting)
 			return;
 		if (!due(source, &again) && again > when)
 			when = again;
@@ -252,12 +217,12 @@ void epoch_consider(struct source *source)
 		cut(source, free_set);
 }
 
-void set_rejoin(struct map *map, struct change_set *set)
+static void rejoin(struct source *source, struct change_set *set)
 {
 	if (!set)
 		return;
 	set->epoch = 0;
-	map_save(map);
+	map_save(&source->map);
 }
 
 // Not before a while, and a longer one each time.
@@ -268,15 +233,13 @@ static void back_off(struct source *source, enum trouble trouble)
 	source->retry_delay = source->retry_delay * 2 < RETRY_MAX ? source->retry_delay * 2 : RETRY_MAX;
 }
 
-// The epoch is no longer captured; writers that waited for it go on. leave: what the
-// standby has of it may be continued.
-static void give_up_capture(struct source *source, bool leave)
+// The epoch is no longer captured; writers that waited for it go on.
+static void give_up_capture(struct source *source)
 {
 	struct change_set *set = source->capturing.set;
 
 	if (!source->capturing.number)
 		return;
-	leave = leave && stage_leave(source);
 	source->capturing.number = 0;
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->volumes[i].open = source->open;
@@ -284,38 +247,26 @@ static void give_up_capture(struct source *source, bool leave)
 	early_reset(source->early);
 	if (MUTANT(WIDEN_FORGETS_CAPTURED) && set)
 		set_release(&source->map, set);
-	else if (!leave)
-		set_rejoin(&source->map, set);
+	else
+		rejoin(source, set);
 	capture_cancel_all(source);
-}
-
-static void send_abort(struct source *source, uint64_t number)
-{
-	struct wire_epoch abort = {.epoch = number, .wall = clock_wall(source->clock)};
-	uint8_t body[WIRE_BODY_MAX];
-
-	uplink_send(source, FRAME_ABORT, body, wire_put_epoch(body, &abort));
 }
 
 void epoch_widen(struct source *source, enum trouble trouble, const char *why)
 {
 	uint64_t number = source->capturing.number;
-	bool begun = source->capturing.begun;
+	struct wire_epoch abort = {.epoch = number, .wall = clock_wall(source->clock)};
+	uint8_t body[WIRE_BODY_MAX];
 
 	if (!number)
 		return;
-	// Some of it is there, and need not be sent again.
-	if (source->passed && source->capturing.kind == EPOCH_ATOMIC)
-		source->retry_delay = RETRY_MIN;
+	if (source->capturing.begun && uplink_ready(source))
+		uplink_send(source, FRAME_ABORT, body, wire_put_epoch(body, &abort));
 	if (trouble)
 		back_off(source, trouble);
-	give_up_capture(source, true);
-	if (source->stage.left.number == number)
-		stage_ask(source);
-	else if (begun && uplink_ready(source))
-		send_abort(source, number);
+	give_up_capture(source);
 	source_tell(source, SOURCE_WIDENED, number, why);
-	epoch_merge(source);
+	merge(source);
 }
 
 void epoch_captured(struct source *source)
@@ -329,8 +280,6 @@ void epoch_captured(struct source *source)
 	for (unsigned i = 0; i < source->volume_count; i++)
 		source->volumes[i].open = source->open;
 	recent_captured(source->recent, epoch->number);
-	epoch->carried = stage_take(source);
-	source->compared_to = epoch->compare || epoch->completes ? epoch->number : 0;
 	source->base = epoch->number;
 	source->sent[source->sent_count++] = *epoch;
 	epoch->number = 0;
@@ -349,7 +298,7 @@ static void measure(struct source *source, const struct epoch *epoch)
 {
 	uint64_t now = clock_now(source->clock), bytes = source->shipped.total - source->measured;
 
-	if (epoch->kind == EPOCH_ATOMIC && !epoch->compare && !epoch->continues)
+	if (epoch->kind == EPOCH_ATOMIC && !epoch->compare)
 		cadence_shipped(&source->cadence, epoch->content, bytes, now - begun(source, epoch));
 	source->measured = source->shipped.total;
 	source->measured_at = now;
@@ -360,29 +309,23 @@ static void completed(struct source *source, const struct epoch *epoch)
 	if (epoch->kind == EPOCH_DIRECT) {
 		source->plan = PLAN_COMPLETE;
 		if (epoch->set) {
-			map_acknowledge(&source->map, epoch->number);
+			source->map.acknowledged = epoch->number;
 			set_release(&source->map, epoch->set);
 		}
 		return;
 	}
-	map_acknowledge(&source->map, epoch->number);
-	source->announced = true;
+	source->map.acknowledged = epoch->number;
 	source->durable = epoch->number;
 	source->recovery_point = epoch->cut_wall;
-	source->recovery_at = epoch->cut_boot;
 	if (epoch->adopts)
 		source->adopting = false;
 	if (epoch->compare || epoch->completes) {
 		source->plan = PLAN_CHANGES;
 		source->map.suspect = false;
 		source->doubtful = false;
-		source->all_compared |= epoch->all;
-		source->notes_lost = false;
 		source->map.sync = (struct id){{0}};
 		source->map.partial = false;
 	}
-	if (epoch->carried)
-		set_release(&source->map, epoch->carried);
 	if (epoch->set)
 		set_release(&source->map, epoch->set);
 	else
@@ -390,15 +333,11 @@ static void completed(struct source *source, const struct epoch *epoch)
 	regions_note(source);
 	if (epoch->completes)
 		source_tell(source, SOURCE_SYNC_DONE, epoch->number, NULL);
-	if ((epoch->compare || epoch->completes) && source->state.doubt == DOUBT_COMPARE) {
-		source->state.doubt = DOUBT_NONE;
-		source_tell(source, SOURCE_COMPARED, epoch->number, NULL);
-	}
 }
 
 void epoch_durable(struct source *source, uint64_t number)
 {
-	bool known = false, continued = false;
+	bool known = false;
 
 	for (unsigned i = 0; i < source->sent_count; i++)
 		known |= source->sent[i].number == number;
@@ -411,14 +350,11 @@ void epoch_durable(struct source *source, uint64_t number)
 
 		drop_sent(source, 0);
 		measure(source, &epoch);
-		continued |= epoch.continues != 0;
 		completed(source, &epoch);
 	}
 	source->settled = number;
 	source->retry_delay = RETRY_MIN;
 	source->trouble = TROUBLE_NONE;
-	source->stage.overfull = false;
-	source->stage.needed &= continued;
 	if (source->rejected && !source->sent_count) {
 		source->rejected = false;
 		source->base = source->settled;
@@ -439,43 +375,31 @@ void epoch_rejected(struct source *source, uint64_t number, enum reject_cause ca
 	        [REJECT_TOO_LARGE] = TROUBLE_JOURNAL_FULL,
 	};
 
-	bool continued = source->stage.epoch || source->stage.left.number;
-
 	back_off(source, troubles[cause]);
-	give_up_capture(source, false);
-	stage_drop(source);
+	give_up_capture(source);
 	while (source->sent_count && source->sent[source->sent_count - 1].number >= number) {
-		continued |= source->sent[source->sent_count - 1].continues != 0;
-		set_rejoin(&source->map, source->sent[source->sent_count - 1].set);
-		set_rejoin(&source->map, source->sent[source->sent_count - 1].carried);
+		rejoin(source, source->sent[source->sent_count - 1].set);
 		source->sent_count--;
 	}
 	// What was sent before it may still become durable, and is then the base.
 	source->rejected = source->sent_count > 0;
 	if (!source->rejected)
 		source->base = source->settled;
-	// What was overwritten takes room in what is kept: once more without that.
-	if (cause == REJECT_TOO_LARGE && continued && !source->stage.overfull)
-		source->stage.overfull = true;
-	else if (cause == REJECT_TOO_LARGE)
+	if (cause == REJECT_TOO_LARGE)
 		oversize_rejected(source);
-	epoch_merge(source);
+	merge(source);
 }
 
 void epoch_disconnected(struct source *source)
 {
-	give_up_capture(source, true);
+	give_up_capture(source);
 	for (unsigned i = 0; MUTANT(FROZEN_LOST_ON_DISCONNECT) && i < source->sent_count; i++)
 		if (source->sent[i].set)
 			set_release(&source->map, source->sent[i].set);
 	// Their sets stay frozen until the standby says which epochs it has.
-	for (unsigned i = 0; i < source->sent_count; i++)
-		source->interrupted[i] = source->sent[i];
-	if (source->sent_count)
-		source->interrupted_count = source->sent_count;
 	source->sent_count = 0;
 	source->rejected = false;
-	epoch_merge(source);
+	merge(source);
 }
 
 void epoch_settle(struct source *source, uint64_t durable)
@@ -483,13 +407,12 @@ void epoch_settle(struct source *source, uint64_t durable)
 	for (unsigned i = 0; i < MAP_SETS; i++) {
 		struct change_set *set = &source->map.sets[i];
 
-		if (set->state != SET_FROZEN || !set->epoch || set == source->stage.carried ||
-		    (source->stage.left.number && set == source->stage.left.set))
+		if (set->state != SET_FROZEN || !set->epoch)
 			continue;
 		if (set->epoch <= durable || MUTANT(UNACKED_TAKEN_AS_DURABLE))
 			set_release(&source->map, set);
 		else
-			set_rejoin(&source->map, set);
+			rejoin(source, set);
 	}
-	epoch_merge(source);
+	merge(source);
 }

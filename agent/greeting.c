@@ -19,11 +19,8 @@ void greeting_send(struct source *source)
 	        .lineage = source->state.lineage,
 	        .born = source->state.born,
 	        .epoch = source->map.cut,
-	        .cuts = source->map.ids,
 	        .mapped = !source->map.suspect,
-	        .unlogged = source->notes_lost,
 	        .untouched = source->untouched,
-	        .compares = source->state.doubt == DOUBT_COMPARE,
 	        .local_bytes = source_behind(source),
 	        .local_since = source_oldest(source),
 	        .sync = source->map.sync,
@@ -42,18 +39,16 @@ void greeting_send(struct source *source)
 static void forget_shared(struct source *source, const struct lineage *successor)
 {
 	const struct ancestor *ancestor = lineage_find(successor, &source->state.lineage.generation);
-	struct epoch_id left;
 
 	if (!ancestor)
 		return;
-	left = (struct epoch_id){ancestor->epoch, ancestor->epoch_id};
-	if (!source->map.suspect && map_covers(&source->map, &left)) {
-		map_acknowledge(&source->map, ancestor->epoch);
+	if (!source->map.suspect && ancestor->epoch <= source->map.cut &&
+	    (ancestor->epoch >= source->map.acknowledged || MUTANT(LOST_EPOCHS_BELIEVED))) {
+		source->map.acknowledged = ancestor->epoch;
 		if (!MUTANT(BEYOND_OF_SHARED_EPOCHS))
 			epoch_settle(source, ancestor->epoch);
 	} else {
-		// It knows epochs that we never cut, or lacks some that it had, or a copy
-		// of this node cut them.
+		// It knows epochs that we never cut, or lacks some that it had.
 		source->taken_back = source->map.suspect = true;
 	}
 	// What is held here is not to be taken for an epoch that the peer knows.
@@ -69,17 +64,10 @@ static void fence(struct source *source, const struct source_successor *successo
 	source->verdict = SOURCE_STATE_DEMOTED;
 	if (MUTANT(FENCE_IGNORED))
 		return;
-	(void)source_map_lost(source);
 	epoch_disconnected(source);
-	stage_drop(source);
-	source->interrupted_count = 0;
-	if (source->state.doubt)
-		map_suspect(&source->map); // where the two differ is not known
 	forget_shared(source, &successor->lineage);
-	// Also when it serves no more since: what it acknowledged beside its successor
-	// is not what that one left behind.
-	source->split = !MUTANT(FENCE_FORGETS_SPLIT) && (source->serving || source->alone) && !source->handover &&
-	                !successor->untouched && source_behind(source);
+	source->split = !MUTANT(FENCE_FORGETS_SPLIT) && source->serving && !source->handover && !successor->untouched &&
+	                source_behind(source);
 	if (source->split)
 		source->verdict = SOURCE_STATE_SPLIT_BRAIN;
 	source->handed = source->handover && !source->map.suspect;
@@ -94,7 +82,6 @@ static void fence(struct source *source, const struct source_successor *successo
 void greeting_refuse(struct source *source, enum source_state verdict, const char *why)
 {
 	source->verdict = verdict;
-	source->copied = false;
 	source_tell(source, SOURCE_REFUSED, 0, why);
 	uplink_lost(source, why);
 }
@@ -156,29 +143,17 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 {
 	uint64_t durable = welcome->hello.epoch;
 
-	stage_claim(source, welcome);
 	source->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
-	// As good as a DURABLE.
-	if (welcome->consistent && !source->adopting && source->compared_to && durable == source->compared_to)
-		source->map.suspect = source->doubtful = false;
-	source->compared_to = 0;
-	if (welcome->consistent && verdict == VERDICT_CONTINUE &&
-	    epoch_ids_match(&source->map.ids, durable, &welcome->hello.epoch_id) != EPOCH_OURS)
-		source->map.suspect = true;
 	// It lost what it had acknowledged: its disk or state was replaced.
 	if (welcome->consistent && source->map.acknowledged &&
 	    (source->adopting ? !MUTANT(REPLACED_TAKEN_BACK) : durable < source->map.acknowledged))
 		source->map.suspect = true;
 	if (verdict == VERDICT_COMPARE && !MUTANT(COMPARED_AS_RESYNC))
 		source->map.suspect = true;
-	// Of what we know after a power failure something may be missing.
-	source->told_unlogged = welcome->hello.unlogged;
-	if (welcome->hello.unlogged && !source->map_kept && !source->all_compared)
-		source->map.suspect = true;
 	source->marking = false;
 	if (!welcome->consistent) {
 		if (source->map.acknowledged < received(source, welcome))
-			map_acknowledge(&source->map, received(source, welcome));
+			source->map.acknowledged = received(source, welcome);
 		epoch_settle(source, received(source, welcome));
 		plan_full_sync(source, welcome);
 	} else if (source->map.suspect) {
@@ -192,7 +167,7 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 			durable = source->map.acknowledged;
 		// As good as a DURABLE: what is cleared must not be asked for again.
 		if (source->map.acknowledged < durable)
-			map_acknowledge(&source->map, durable);
+			source->map.acknowledged = durable;
 		epoch_settle(source, durable);
 		source->plan = source->doubtful ? PLAN_COMPARE : PLAN_CHANGES;
 	}
@@ -202,7 +177,6 @@ static void settle(struct source *source, const struct wire_welcome *welcome, en
 	}
 	if (source->map.cut < durable)
 		source->map.cut = durable;
-	source->beyond_known = stage_meet(source, welcome) && source->adopting;
 	source->base = source->settled = durable;
 	source->durable = source->applied = welcome->consistent ? durable : 0;
 	map_save(&source->map);
@@ -217,34 +191,11 @@ void source_serve(struct source *source)
 	source_tell(source, SOURCE_SERVING, 0, NULL);
 }
 
-void greeting_ready(struct source *source)
-{
-	source->session = SESSION_READY;
-	handover_contact(source, "the standby did not take over");
-	source_serve(source);
-	unlogged_tell(source);
-	epoch_merge(source);
-}
-
-// Where everything is compared anyway, or nothing is known to be alike, there is
-// nothing to look at. Once is enough for as long as both nodes run: a link that
-// flaps would else end each connection in the midst of it.
-static bool probes(const struct source *source)
-{
-	return !source->adopting && !source->map.suspect && source->durable &&
-	       (id_is_none(&source->inspected) || !id_equal(&source->inspected, &source->peer_run)) &&
-	       !MUTANT(PROBE_SKIPPED);
-}
-
 // What the standby lacks is known now.
 static void learned(struct source *source)
 {
-	if (!probes(source)) {
-		greeting_ready(source);
-		return;
-	}
-	source->session = SESSION_PROBING;
-	inspection_begin(source);
+	source->session = SESSION_READY;
+	epoch_consider(source);
 }
 
 // Blocks that a former primary holds beyond: it is to get them back as they
@@ -260,10 +211,10 @@ void greeting_beyond(struct source *source, const struct wire_beyond *beyond)
 			uplink_lost(source, "the standby told of blocks that are outside of the volumes");
 			return;
 		}
-		if (!MUTANT(BEYOND_IGNORED) && !source->beyond_known)
+		if (!MUTANT(BEYOND_IGNORED))
 			bitmap_set(&source->open->dirty[beyond->volume], extent->first, extent->count);
 	}
-	if (!source->open->opened && !source->beyond_known)
+	if (!source->open->opened)
 		source->open->opened = clock_now(source->clock);
 	if (beyond->last)
 		learned(source);
@@ -276,17 +227,15 @@ static struct standing own_standing(const struct source *source)
 	        .lineage = source->state.lineage,
 	        .born = source->state.born,
 	        .epoch = source->map.cut,
-	        .cuts = source->map.ids,
 	        .consistent = true,
 	        .mapped = !source->map.suspect,
-	        .unlogged = source->notes_lost,
 	};
 }
 
 // What keeps two nodes apart is told with what each of them holds.
 static void refuse_peer(struct source *source, enum verdict verdict, const struct wire_welcome *welcome)
 {
-	char why[240];
+	char why[200];
 
 	switch (verdict) {
 	case VERDICT_PEER_FENCED:
@@ -314,16 +263,6 @@ static void refuse_peer(struct source *source, enum verdict verdict, const struc
 		        (unsigned long long)welcome->hello.epoch, (unsigned long long)source->map.cut);
 		greeting_refuse(source, SOURCE_STATE_REFUSED, why);
 		return;
-	case VERDICT_COPIED:
-		snprintf(
-		        why, sizeof(why),
-		        "a copy of this primary ran: the standby holds an epoch %llu that another one cut; decide which "
-		        "of the two lives, stop the other; to go on from here, on the standby: stead resync "
-		        "--discard-local",
-		        (unsigned long long)welcome->hello.epoch);
-		greeting_refuse(source, SOURCE_STATE_REFUSED, why);
-		source->copied = true;
-		return;
 	default:
 		greeting_refuse(source, SOURCE_STATE_REFUSED, "the peer's generation is unrelated to ours; pair anew");
 	}
@@ -345,8 +284,6 @@ static void split_brain(struct source *source, const struct wire_welcome *welcom
 
 static void follow_up(struct source *source, const struct wire_welcome *welcome, enum verdict verdict)
 {
-	if (!source_map_sound(source))
-		return;
 	source->verdict = SOURCE_STATE_REPLICATING;
 	source->trouble = TROUBLE_NONE;
 	source->not_before = 0;
@@ -354,24 +291,16 @@ static void follow_up(struct source *source, const struct wire_welcome *welcome,
 	settle(source, welcome, verdict);
 	source->session = SESSION_LEARNING;
 	source->ever_ready = true;
-	source->alone = false;
 	source->attempts = 0;
 	source_tell(source, SOURCE_CONNECTED, 0, source->peer);
-	memcpy(source->probe_key, welcome->hash_key, sizeof(source->probe_key));
-	source->peer_run = welcome->run;
-	if (!probes(source)) {
-		handover_contact(source, "the standby did not take over");
-		source_serve(source);
-	}
+	handover_contact(source, "the standby did not take over");
+	source_serve(source);
 	if (verdict != VERDICT_RESYNC || !welcome->hello.returned)
 		learned(source);
 }
 
 void greeting_welcome(struct source *source, const struct frame *frame)
 {
-	static const char doubtful[] =
-	        "the volumes of the two nodes differ where neither has written; if this node's are "
-	        "right, here: stead volume accept, else promote the standby";
 	struct wire_welcome welcome;
 	struct standing mine, peers;
 	struct source_successor successor;
@@ -399,8 +328,6 @@ void greeting_welcome(struct source *source, const struct frame *frame)
 		refuse_peer(source, verdict, &welcome);
 	} else if (!volumes_equal(source, &welcome.hello)) {
 		greeting_refuse(source, SOURCE_STATE_REFUSED, "the peer's volumes differ in name, order or size");
-	} else if (source->state.doubt == DOUBT_REFUSED) {
-		greeting_refuse(source, SOURCE_STATE_REFUSED, doubtful);
 	} else {
 		follow_up(source, &welcome, verdict);
 	}

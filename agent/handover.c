@@ -12,8 +12,6 @@
 int handover_pass(struct source *source, struct request *request)
 {
 	if (source->drain >= DRAIN_HOLDING && !MUTANT(DRAINED_NOT_HELD)) {
-		if (source->let_go)
-			return -ESHUTDOWN;
 		waiter_add(&source->held, &request->waiter);
 		return -EAGAIN;
 	}
@@ -36,12 +34,6 @@ void source_touched(struct source *source, int error)
 	source->touch_error = error; // of those that wait now; the next one tries again
 	waiter_wake_all(&source->held);
 	source->touch_error = 0;
-}
-
-void source_let_go(struct source *source)
-{
-	source->let_go = !MUTANT(HELD_BEYOND_THE_END);
-	waiter_wake_all(&source->held);
 }
 
 void handover_end(struct source *source)
@@ -74,7 +66,6 @@ void handover_init(struct source *source)
 {
 	source->drain_timer.fire = tell_drained;
 	source->untouched = source->state.untouched;
-	source->alone = source->state.alone && !MUTANT(ALONE_FORGOTTEN);
 	source->handover = source->state.handover && !MUTANT(HANDOVER_FORGOTTEN);
 }
 
@@ -89,8 +80,7 @@ static bool nothing_left(const struct source *source)
 		if (!set_empty(&source->map, &source->map.sets[i]) &&
 		    !(MUTANT(DRAINED_TOO_EARLY) && source->map.sets[i].state == SET_FROZEN))
 			return false;
-	return !source->map.suspect && !source->capturing.number &&
-	       (!source->sent_count || MUTANT(DRAINED_TOO_EARLY)) && !source->adopting && source->announced &&
+	return !source->capturing.number && (!source->sent_count || MUTANT(DRAINED_TOO_EARLY)) && !source->adopting &&
 	       source->plan == PLAN_CHANGES;
 }
 
@@ -99,7 +89,7 @@ void handover_check(struct source *source)
 	if (source->drain == DRAIN_SHIPPING &&
 	    (source->settled >= source->drain_epoch || set_empty(&source->map, source->open)))
 		source->drain = DRAIN_HOLDING;
-	if (source->drain != DRAIN_HOLDING || source->stopping || !source_map_sound(source))
+	if (source->drain != DRAIN_HOLDING || source->stopping)
 		return;
 	if (!nothing_left(source)) {
 		epoch_consider(source);
@@ -159,7 +149,6 @@ void source_take_over(struct source *source)
 	uint8_t body[WIRE_BODY_MAX];
 
 	source->handover = true;
-	(void)source_map_sound(source);
 	if (!uplink_ready(source))
 		return; // the next handshake says that nobody took over
 	// It may have been taken back to an older state meanwhile.

@@ -14,7 +14,6 @@
 #include "common/log.h"
 #include "common/pairs.h"
 #include "common/request.h"
-#include "common/room.h"
 #include "common/token.h"
 
 #include <errno.h>
@@ -120,10 +119,8 @@ static void started(void *user, int error, const struct error *reason)
 	if (error < 0 || !pair)
 		control_refuse(join->call, error < 0 ? reason->text : "the pair was removed meanwhile");
 	else
-		control_reply(join->call,
-		              json_pack("{s:s,s:s,s:o,s:I,s:I}", "pair", join->config.name, "peer", join->config.peer,
-		                        "volumes", volumes_json(pair), "journal_bytes",
-		                        (json_int_t)join->config.journal, "free_bytes", (json_int_t)join->unused));
+		control_reply(join->call, json_pack("{s:s,s:s,s:o}", "pair", join->config.name, "peer",
+		                                    join->config.peer, "volumes", volumes_json(pair)));
 	finish(join);
 }
 
@@ -202,10 +199,6 @@ static void prepare_work(struct job *job)
 	                                  bytes, false, &join->reason);
 	if (!join->result)
 		join->result = check_exports(join);
-	// For when this node is the standby.
-	if (!join->result)
-		join->result = room_journal(&join->agent->paths, join->config.journal, &join->config.journal,
-		                            &join->unused, &join->reason);
 	if (join->result < 0)
 		return;
 	state->pair = id_random(daemon_random, NULL);
@@ -222,8 +215,6 @@ static void prepare_work(struct job *job)
 	join->prepared = join->result != -EEXIST;
 	if (!join->result)
 		join->result = pair_files_reserve(&join->agent->paths, name, state, &join->reason);
-	if (!join->result)
-		join->result = room_reserve(&join->agent->paths, name, state, join->config.journal, &join->reason);
 }
 
 static void prepare_done(struct job *job)
@@ -249,9 +240,6 @@ static int parse(struct join *join, json_t *request)
 		return -EINVAL;
 	config_init(config);
 	result = token_decode(text, (int64_t)time(NULL), &join->token, err);
-	// Who made it says whether it has expired: our clock may be the wrong one.
-	if (result == -EKEYEXPIRED)
-		result = 0;
 	if (!result)
 		result = request_volumes(request, config, err);
 	if (!result)

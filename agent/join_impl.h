@@ -23,7 +23,6 @@ struct join {
 	bool prepared, aborted, working, waiting;
 	int result;
 	struct error reason;
-	uint64_t unused; // bytes free under the state directory
 	struct job job;
 	struct link_thread *links;
 	struct channel *channel;

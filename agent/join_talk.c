@@ -7,24 +7,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define ANSWER_SECONDS 30 // for the peer to answer a JOIN, its checks included
-
-// A token that has expired on one node only is told by both clocks.
-static void refused(struct join *join, const struct wire_refuse *refuse)
-{
-	int64_t left = join->token.expires - (int64_t)time(NULL);
-	char clock[80] = "";
-
-	if (refuse->code == REFUSAL_TOKEN && left > 0)
-		snprintf(clock, sizeof(clock), "; by the clock here the token is valid for another %lld s",
-		         (long long)left);
-	else if (refuse->code == REFUSAL_TOKEN)
-		snprintf(clock, sizeof(clock), "; by the clock here the token expired %lld s ago", -(long long)left);
-	fail(&join->reason, EREMOTEIO, "join pair %s: refused by %s: %s%s", join->config.name, join->config.peer,
-	     refuse->reason, clock);
-}
 
 static void on_frame(void *user, const struct frame *frame)
 {
@@ -43,7 +27,8 @@ static void on_frame(void *user, const struct frame *frame)
 		fail(&join->reason, EPERM, "join pair %s: %s does not know the token's secret; invite anew",
 		     join->config.name, join->config.peer);
 	} else if (frame->type == FRAME_REFUSE && wire_get_refuse(frame, &refuse) == 0) {
-		refused(join, &refuse);
+		fail(&join->reason, EREMOTEIO, "join pair %s: refused by %s: %s", join->config.name, join->config.peer,
+		     refuse.reason);
 	} else {
 		fail(&join->reason, EPROTO, "join pair %s: %s answered with an unexpected frame of type %u",
 		     join->config.name, join->config.peer, frame->type);

@@ -338,7 +338,6 @@ static void close_down(struct nbd_device *device)
 void nbd_device_close(struct nbd_device *device, enum export_end end, void (*closed)(void *user), void *user)
 {
 	device->closing = true;
-	device->host.leaves = end == EXPORT_LEAVE;
 	device->end = end;
 	device->closed = closed;
 	device->user = user;

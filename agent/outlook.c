@@ -46,8 +46,9 @@ static void pass_epoch(struct source *source, struct queue *queue, const struct 
 static uint64_t age_at(struct source *source, const struct change_set *set, uint64_t then)
 {
 	uint64_t now = clock_now(source->clock), wait = then > now ? then - now : 0;
+	int64_t age = clock_wall(source->clock) - set->oldest;
 
-	return set->oldest ? source_age(source, set) + wait : 0;
+	return !set->oldest ? 0 : age > 0 ? (uint64_t)age + wait : wait;
 }
 
 // The content of the open set after some more time, if it grows as it did.
@@ -121,15 +122,13 @@ enum trouble outlook_trouble(struct source *source)
 	bool at_risk, there;
 
 	if (source->verdict == SOURCE_STATE_REFUSED)
-		return source->copied ? TROUBLE_COPIED : TROUBLE_PEER_REFUSED;
+		return TROUBLE_PEER_REFUSED;
 	if (source->verdict != SOURCE_STATE_REPLICATING)
 		return TROUBLE_NONE;
 	if (source->paused)
 		return TROUBLE_PAUSED;
 	if (!uplink_ready(source))
 		return TROUBLE_LINK_DOWN;
-	if (source->peer_trouble)
-		return source->peer_trouble;
 	if (source->stuck || source_walks_changes(source))
 		return TROUBLE_JOURNAL_FULL;
 	at_risk = source->plan == PLAN_CHANGES && outlook_lag(source) > source->config.rpo;

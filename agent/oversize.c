@@ -116,7 +116,7 @@ void oversize_leave(struct source *source, struct position to)
 	struct epoch *epoch = &source->capturing;
 
 	// A standby that is put back to what it was before lacks them again.
-	map_acknowledge(&source->map, epoch->number);
+	source->map.acknowledged = epoch->number;
 	map_save(&source->map);
 	regions_note(source);
 	for (unsigned i = from.volume; i < source->volume_count && i <= to.volume; i++)

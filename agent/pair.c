@@ -18,8 +18,6 @@
 #include <unistd.h>
 
 #define BUSY_MSEC 5000
-#define PROBE_BLOCKS 288 // drawn of all volumes, when the nodes meet
-#define PROBE_LEAST 32 // of each, beside
 #define BUSY_RETRY_MSEC 50
 
 const char *pair_name(const struct pair *pair)
@@ -92,7 +90,7 @@ static void fence_kept(void *user, int error)
 	struct pair *pair = user;
 
 	if (error < 0)
-		pair_state_failed(pair, error);
+		log_event(LOG_LEVEL_ERROR, "fence-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
 	pair->saving--;
 	if (pair->phase == PAIR_STOPPING)
 		pair_shut(pair);
@@ -125,57 +123,20 @@ static void touch_kept(void *user, int error)
 	struct pair *pair = user;
 
 	pair->saving--;
-	if (error < 0)
-		pair_untouched_failed(pair, error);
-	else
-		source_touched(pair->source, 0); // also while it stops: a client waits for it
+	if (error < 0) {
+		pair->files.state.untouched = true;
+		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
+	}
 	if (pair->phase == PAIR_STOPPING)
 		pair_shut(pair);
+	else
+		source_touched(pair->source, error);
 }
 
 static void touch(struct pair *pair)
 {
 	pair->files.state.untouched = false;
 	pair_save(pair, pair, touch_kept);
-}
-
-static void doubt_kept(void *user, int error)
-{
-	struct pair *pair = user;
-
-	pair->saving--;
-	if (error < 0) // all is compared once more after the next start
-		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
-	if (pair->phase == PAIR_STOPPING)
-		pair_shut(pair);
-}
-
-// Decided by a person, or compared: durable either way.
-static void set_doubt(struct pair *pair, enum doubt doubt)
-{
-	pair->files.state.doubt = doubt;
-	pair_save(pair, pair, doubt_kept);
-}
-
-// Whether changes were acknowledged that a standby, promoted unheard of, cannot
-// know. What is not kept is known until this process ends.
-static void alone_kept(void *user, int error)
-{
-	struct pair *pair = user;
-
-	pair->saving--;
-	if (error < 0)
-		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
-	if (pair->phase == PAIR_STOPPING)
-		pair_shut(pair);
-}
-
-static void keep_alone(struct pair *pair, bool alone)
-{
-	if (pair->files.state.alone == alone)
-		return;
-	pair->files.state.alone = alone;
-	pair_save(pair, pair, alone_kept);
 }
 
 // -- the engine's events --
@@ -205,15 +166,10 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	        [SOURCE_WIDENED] = {"widened", LOG_LEVEL_WARNING, true},
 	        [SOURCE_SYNC_STARTED] = {"sync-started", LOG_LEVEL_INFO, false},
 	        [SOURCE_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
-	        [SOURCE_DOUBTED] = {"volumes-differ", LOG_LEVEL_ERROR, false},
-	        [SOURCE_COMPARED] = {"volumes-compared", LOG_LEVEL_INFO, true},
 	        [SOURCE_MAP_DAMAGED] = {"map-damaged", LOG_LEVEL_WARNING, false},
-	        [SOURCE_MAP_LOST] = {"map-lost", LOG_LEVEL_ERROR, false},
 	};
 	struct pair *pair = user;
 
-	if (event == SOURCE_REFUSED)
-		snprintf(pair->refusal, sizeof(pair->refusal), "%s", text);
 	if (event == SOURCE_CONNECTED)
 		pair->last_trouble[0] = 0;
 	else if ((event == SOURCE_DISCONNECTED || event == SOURCE_REFUSED) && text && !is_new(pair, text))
@@ -222,11 +178,9 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 	if ((unsigned)event < sizeof(lines) / sizeof(lines[0]) && lines[event].name) {
 		const char *name = lines[event].name;
 
-		if (lines[event].with_epoch && text)
+		if (lines[event].with_epoch)
 			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64 " reason=%s", pair->name, epoch,
 			          text);
-		else if (lines[event].with_epoch)
-			log_event(lines[event].level, name, "pair=%s epoch=%" PRIu64, pair->name, epoch);
 		else if (text && event == SOURCE_CONNECTED)
 			log_event(lines[event].level, name, "pair=%s peer=%s", pair->name, text);
 		else if (text)
@@ -234,22 +188,12 @@ static void event(void *user, enum source_event event, uint64_t epoch, const cha
 		else
 			log_event(lines[event].level, name, "pair=%s", pair->name);
 	}
-	if (event == SOURCE_CONNECTED || event == SOURCE_ALONE)
-		keep_alone(pair, event == SOURCE_ALONE);
-	if (event == SOURCE_SERVING && pair->phase != PAIR_STOPPING)
+	if (event == SOURCE_SERVING)
 		serve(pair);
 	else if (event == SOURCE_FENCED)
 		fence(pair);
 	else if (event == SOURCE_TOUCHED)
 		touch(pair);
-	else if (event == SOURCE_COMPARED)
-		set_doubt(pair, DOUBT_NONE);
-	else if (event == SOURCE_DOUBTED)
-		set_doubt(pair, DOUBT_REFUSED);
-	else if (event == SOURCE_UNLOGGED)
-		pair_unlogged(pair, text);
-	else if (event == SOURCE_LOGGED)
-		pair_logged(pair);
 	else if (event == SOURCE_NOT_TAKEN)
 		turn_not_taken(pair, text);
 	else if (event == SOURCE_SWITCHOVER_WANTED)
@@ -288,8 +232,7 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .clock = loop_clock(pair->agent->loop),
 	        .volume_count = files->state.volume_count,
 	        .state = &files->state,
-	        .map = files->map.memory,
-	        .map_lost = files->map.guard ? &files->map.guard->lost : NULL,
+	        .map = files->map,
 	        .boot = pair->agent->boot,
 	        .intent = files->intent,
 	        .region_blocks = SOURCE_REGION_BLOCKS,
@@ -298,10 +241,8 @@ static int start_engine(struct pair *pair, struct error *err)
 	        .capture_memory = files->config.capture_memory,
 	        .rpo = files->config.rpo,
 	        .bandwidth = pair->bandwidth = pair_bandwidth(pair),
-	        .probe_blocks = PROBE_BLOCKS / files->state.volume_count + PROBE_LEAST,
 	        .in_place = files->config.journal_full == JOURNAL_FULL_INCONSISTENT,
 	        .start_without_peer = files->config.start_without_peer,
-	        .unlogged = files->marked,
 	        .random = daemon_random,
 	        .event = event,
 	        .user = pair,
@@ -310,26 +251,13 @@ static int start_engine(struct pair *pair, struct error *err)
 
 	if (result < 0)
 		return result;
-	pair_found_marked(pair);
 	for (unsigned i = 0; i < config.volume_count; i++)
 		config.volumes[i] = (struct source_volume){pair_disk(pair, i), files->state.volumes[i].bytes};
 	pair->slots = slots_new(files->state_disk, 0, STATE_SLOT_KIND_PAIR);
 	pair->source = source_new(&config);
 	if (!pair->slots || !pair->source)
 		return fail(err, ENOMEM, "start pair %s: out of memory", pair->name);
-	pair_tell_exported(pair);
-	return 0;
-}
-
-// That a restart will have to find out what changed is not worth more than a word.
-static void watch_map(struct pair *pair)
-{
-	if (pair->map_told || !pair->source || map_file_check(&pair->files.map))
-		return;
-	pair->map_told = true;
-	if (pair->files.map.guard)
-		log_event(LOG_LEVEL_WARNING, "map-in-memory", "pair=%s reason=%s", pair->name,
-		          "the run directory is full, or cannot be written");
+	return pair_files_opened(files, err);
 }
 
 static void watch(struct timer *timer)
@@ -340,21 +268,10 @@ static void watch(struct timer *timer)
 
 	pair_status(pair, &status);
 	rpo_watch_sample(&pair->watch, status.lag);
-	pair_watch_files(pair, &status);
 	event_watch(&pair->events, pair->agent->hooks, &status, clock_now(clock));
-	watch_map(pair);
 	if (pair->source)
 		pair_keep_hours(pair);
 	clock_set(clock, timer, clock_now(clock) + RPO_WATCH_NSEC);
-}
-
-static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged);
-
-static void load_again(struct timer *timer)
-{
-	struct pair *pair = (struct pair *)((char *)timer - offsetof(struct pair, load_timer));
-
-	slots_load(pair->slots, pair, state_loaded);
 }
 
 // The engine reads the state itself only at source_new(); saving it needs to
@@ -366,18 +283,9 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 
 	(void)payload;
 	(void)length;
-	// What was read of it may not be durable: nothing may come of it before.
-	if (error < 0 && !pair->stop_wanted) {
-		if (!pair->state_failed)
-			log_event(LOG_LEVEL_ERROR, "state-unreadable", "pair=%s reason=%s", pair->name,
-			          strerror(-error));
-		pair->state_failed = true;
-		pair->load_timer.fire = load_again;
-		clock_set(loop_clock(pair->agent->loop), &pair->load_timer,
-		          clock_now(loop_clock(pair->agent->loop)) + NSEC_PER_SEC);
-		return;
-	}
-	if (damaged)
+	if (error < 0)
+		log_event(LOG_LEVEL_ERROR, "state-unreadable", "pair=%s reason=%s", pair->name, strerror(-error));
+	else if (damaged)
 		log_event(LOG_LEVEL_WARNING, "state-repaired", "pair=%s", pair->name);
 	pair->phase = PAIR_RUNNING;
 	if (!pair->files.state.fenced) { // a turn that it was opened for was not for this state
@@ -409,7 +317,7 @@ static void open_work(struct job *job)
 
 	for (unsigned tries = BUSY_MSEC / BUSY_RETRY_MSEC; tries; tries--) {
 		pair->opened = pair_files_open(pair->agent->loop, &pair->agent->paths, pair->name, &pair->agent->boot,
-		                               pair->wholly, &pair->opening, &pair->opening_reason);
+		                               pair->turn != NULL, &pair->opening, &pair->opening_reason);
 		if (pair->opened != -EBUSY && pair->opened != -EWOULDBLOCK)
 			return;
 		nanosleep(&pause, NULL);
@@ -422,7 +330,7 @@ void pair_opened(struct pair *pair, int error, const struct error *reason)
 
 	if (error < 0) {
 		refuse(pair, reason);
-	} else if (pair->files.state.fenced && !pair->turn && !pair->stop_wanted && turn_found_fenced(pair)) {
+	} else if (pair->files.state.fenced && !pair->turn && turn_found_fenced(pair)) {
 		return;
 	} else if (pair->files.state.fenced && !pair->turn) {
 		pair->phase = PAIR_FENCED;
@@ -474,7 +382,6 @@ void pair_reopen(struct pair *pair)
 	struct error err;
 
 	pair->phase = PAIR_OPENING;
-	pair->wholly = pair->turn != NULL;
 	pair->job.work = open_work;
 	pair->job.done = open_done;
 	if (job_start(pair->agent->loop, &pair->job) < 0) {
@@ -492,7 +399,7 @@ struct pair *pair_start(struct agent *agent, const char *name)
 	pair->agent = agent;
 	snprintf(pair->name, sizeof(pair->name), "%s", name);
 	pair->watch_timer.fire = watch;
-	pair->files.lock = pair->files.map.fd = -1;
+	pair->files.lock = pair->files.map_fd = -1;
 	config_init(&pair->files.config);
 	strcpy(pair->files.config.name, pair->name);
 	TAILQ_INSERT_TAIL(&agent->pairs, pair, entry);

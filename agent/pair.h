@@ -29,7 +29,7 @@ void pair_serve(struct pair *pair);
 // What a peer that was promoted said of itself.
 struct pair_successor {
 	bool forked; // promoted beside this node, not over it
-	struct epoch_id epoch; // that it was promoted at
+	uint64_t epoch; // that it was promoted at
 	bool untouched; // not written to since
 	uint64_t bytes; // that were, and its standby does not have
 	int64_t since, born; // wall clock of the oldest of them, of the promotion; ns; 0: none

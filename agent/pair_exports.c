@@ -57,16 +57,6 @@ static unsigned volume_of(const struct pair *pair, const struct export *export)
 	return volume;
 }
 
-void pair_tell_exported(struct pair *pair)
-{
-	bool all = pair->serving;
-
-	for (unsigned i = 0; i < pair->files.state.volume_count; i++)
-		all &= pair->exported[i];
-	if (pair->source)
-		source_set_exported(pair->source, all);
-}
-
 static void publish(struct pair *pair, unsigned volume)
 {
 	const struct export *export = pair->exports[volume];
@@ -78,7 +68,6 @@ static void publish(struct pair *pair, unsigned volume)
 	} else {
 		pair->exported[volume] = true;
 		pair->export_missing[volume] = false;
-		pair_tell_exported(pair);
 		log_event(LOG_LEVEL_INFO, "exported", "pair=%s volume=%s export=%s device=%s zero-copy=%s reason=%s",
 		          pair->name, pair->files.config.volumes[volume].name, export_name(export_kind(export)),
 		          export_target(export), export_zero_copy(export) ? "yes" : "no", export_why(export));
@@ -118,7 +107,6 @@ static void presence(void *user, struct export *export, bool there, const char *
 		(void)unlink(pair_device(pair, volume, path));
 	pair->exported[volume] = false;
 	pair->export_missing[volume] = true;
-	pair_tell_exported(pair);
 }
 
 static int open_export(struct pair *pair, unsigned volume, struct error *err)

@@ -8,7 +8,6 @@
 #include "common/loop.h"
 #include "common/paths.h"
 #include "common/state.h"
-#include "map_file.h"
 
 #include <stdbool.h>
 
@@ -21,25 +20,29 @@ struct pair_files {
 	struct disk *intent;
 	struct disk *spill; // NULL: none
 	struct disk *journal, *redo; // NULL: nothing is to be redone
-	struct map_file map;
-	bool marked; // pair_mark.h
+	void *map;
+	size_t map_bytes;
+	int map_fd;
 	bool serve; // the order to serve was left by a promotion
 };
 
-// Blocks; boot: of this boot of the machine. 0 (a fenced pair that has nothing to redo has only its lock open,
-// unless wholly), -VOLUME_REPLACED or -VOLUME_CHANGED (volume_guard.h), -EREMOTE when the state says that this node is not the primary, or -errno with the reason; then nothing is
+// Blocks. 0 (a fenced pair that has nothing to redo has only its lock open,
+// unless wholly), -EREMOTE when the state says that this node is not the primary, or -errno with the reason; then nothing is
 // open, but config and state hold what could be read.
 int pair_files_open(struct loop *loop, const struct paths *paths, const char *pair, const struct id *boot, bool wholly,
                     struct pair_files *files, struct error *err);
+
+// Between source_new() and source_start(): the map says durably that it is in
+// use. 0 or -errno with the reason.
+int pair_files_opened(const struct pair_files *files, struct error *err);
 
 // Takes the space that a pair with this state needs, while it is being made: a
 // full disk is then known before its peer is. Blocks.
 int pair_files_reserve(const struct paths *paths, const char *pair, const struct pair_state *state, struct error *err);
 
-// Blocks. clean: the map is complete, and what the volumes hold is noted. What
-// stays is the lock.
-void pair_files_release(struct pair_files *files, const struct paths *paths, bool clean);
-void pair_files_close(struct pair_files *files, const struct paths *paths, bool clean); // the lock too
+// Blocks. clean: the map is complete. What stays is the lock.
+void pair_files_release(struct pair_files *files, bool clean);
+void pair_files_close(struct pair_files *files, bool clean); // the lock too
 
 // Released, and still locked: makes the pair what state says, whatever it was,
 // or leaves it as it is. A standby begins with an empty journal. Blocks.

@@ -24,9 +24,6 @@ enum pair_phase {
 	PAIR_STOPPING,
 };
 
-#define MARK_LOG 1U
-#define MARK_STATE 2U
-
 struct turn;
 
 struct await {
@@ -45,7 +42,6 @@ struct pair {
 	struct error reason;
 	struct pair_files files;
 	struct job job; // opening, closing
-	bool wholly; // opens all files, also where it is fenced
 	int opened; // its result
 	struct pair_files opening; // the job's alone while it opens, as is the next
 	struct error opening_reason;
@@ -60,7 +56,6 @@ struct pair {
 	bool export_missing[VOLUMES_MAX]; // it should be, and could not be opened or was lost
 	unsigned exports_opening, exports_closing;
 	bool left_ended; // devices of a former process were looked for, to end them
-	bool map_told; // that no other process will find it
 	bool serving;
 	bool serve; // asked for before it was open
 	uint64_t bandwidth; // the limit at this time of day
@@ -68,26 +63,10 @@ struct pair {
 	struct rpo_watch watch;
 	struct event_watch events;
 	struct await *awaits;
-	char refusal[REASON_MAX + 41]; // why the peer or this node refused, at the last dial
 	char last_trouble[128]; // said once, not at every dial
 
 	struct turn *turn; // its role is being changed
 	char not_taken[REASON_MAX + 1]; // why the peer did not take over
-
-	// pair_trouble.c
-	unsigned marks; // why there is to be a mark: the write-intent log, the state
-	bool marked, marking, marking_on; // it is there; a job makes or removes it
-	struct job mark_job;
-	struct id mark_generation;
-	int mark_error;
-	struct error mark_reason;
-	bool log_waits, touch_waits; // for the mark
-	int touch_error;
-	bool state_failed; // it is to be saved again
-	bool redo_done; // and the state does not say so durably
-	char failing[128]; // why
-	bool told_failing;
-	struct timer load_timer; // the state is loaded again
 
 	struct pair_successor successor; // as last heard
 	unsigned saving; // of the state
@@ -102,21 +81,11 @@ void pair_save(struct pair *pair, void *user, void (*saved)(void *user, int erro
 void pair_reopen(struct pair *pair); // refused, with nothing open
 void pair_opened(struct pair *pair, int error, const struct error *reason); // files, and what is to be redone
 
-// pair_trouble.c
-void pair_unlogged(struct pair *pair, const char *why); // by the engine; ends with source_unlogged()
-void pair_logged(struct pair *pair);
-void pair_state_failed(struct pair *pair, int error); // it could not be saved, and is some time
-void pair_untouched_failed(struct pair *pair,
-                           int error); // nor what is to be before the first change; ends with source_touched()
-void pair_found_marked(struct pair *pair); // files are open
-void pair_watch_files(struct pair *pair, const struct pair_status *status); // twice a second
-
 // pair_redo.c
 int pair_redo_start(struct pair *pair, struct error *err); // ends with pair_opened()
 struct disk *pair_disk(struct pair *pair, unsigned volume); // what the engine sees of it
 bool pair_redoes(const struct pair *pair); // its volumes are not its own yet
 bool pair_redo_busy(struct pair *pair); // stops it; calls pair_shut() when that is done
-void pair_redo_saved(struct pair *pair); // the state, whatever was to be said in it
 void pair_redo_report(const struct pair *pair, struct pair_status *status);
 
 // pair_run.c
@@ -144,7 +113,6 @@ void turn_files(struct pair *pair); // instead of closing them. Blocks
 
 // pair_exports.c
 void pair_open_exports(struct pair *pair); // answers who awaits
-void pair_tell_exported(struct pair *pair); // to the engine
 
 // While the agent stops, devices that are in use are left to the next one. Else
 // they end, those that a former process left too: who uses them has errors.

@@ -5,13 +5,13 @@
 // promoted to before they can be anything else.
 #include "pair_impl.h"
 
-#include "common/daemon.h"
 #include "common/log.h"
 #include "common/state_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 static void opened(void *user, int error, const struct error *err)
 {
@@ -40,25 +40,20 @@ static void stopped_fenced(void *user)
 		(void)turn_found_fenced(pair); // its role may be changed from now on
 }
 
-void pair_redo_saved(struct pair *pair)
-{
-	if (!pair->redo_done || !pair->redo)
-		return;
-	pair->redo_done = false;
-	redo_release(pair->redo);
-	log_event(LOG_LEVEL_INFO, "redo-done", "pair=%s", pair->name);
-}
-
 static void saved(void *user, int error)
 {
 	struct pair *pair = user;
+	char path[PATHS_MAX];
 
 	pair->saving--;
-	// Till then the log is still there: the next start does it again, or finds it done.
-	if (error < 0)
-		pair_state_failed(pair, error);
-	else
-		pair_redo_saved(pair);
+	if (error < 0) {
+		// the log is still there: the next start does it again, or finds it done
+		log_event(LOG_LEVEL_ERROR, "state-not-kept", "pair=%s reason=%s", pair->name, strerror(-error));
+	} else {
+		redo_release(pair->redo);
+		(void)unlink(path_pair_file(&pair->agent->paths, pair->name, FILE_REDO, path));
+		log_event(LOG_LEVEL_INFO, "redo-done", "pair=%s", pair->name);
+	}
 	if (pair->phase == PAIR_STOPPING) {
 		pair_shut(pair);
 	} else if (pair->phase == PAIR_FENCED) {
@@ -72,7 +67,6 @@ static void saved(void *user, int error)
 static void save(struct pair *pair)
 {
 	pair->files.state.redo = false;
-	pair->redo_done = true;
 	pair_save(pair, pair, saved);
 }
 
@@ -123,7 +117,6 @@ int pair_redo_start(struct pair *pair, struct error *err)
 	        .volume_count = files->state.volume_count,
 	        .state = &files->state,
 	        .region_blocks = REDO_REGION_BLOCKS,
-	        .random = daemon_random,
 	        .events = &events,
 	        .user = pair,
 	};

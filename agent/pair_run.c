@@ -6,7 +6,6 @@
 
 #include "common/log.h"
 #include "common/units.h"
-#include "common/volume_guard.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -228,7 +227,7 @@ void pair_fence(struct pair *pair, const struct pair_successor *successor, void 
 	}
 	if (!successor->forked)
 		newer.lineage = pair->files.state.lineage;
-	lineage_push(&newer.lineage, &generation, successor->epoch.epoch, &successor->epoch.id);
+	lineage_push(&newer.lineage, &generation, successor->epoch);
 	source_fence(pair->source, &newer, "its peer was promoted and told this node's receiver");
 	fencing = malloc(sizeof(*fencing));
 	if (!fencing) {
@@ -350,11 +349,7 @@ void pair_status(struct pair *pair, struct pair_status *status)
 			status->reason = "opening";
 		} else if (pair->phase == PAIR_REFUSED) {
 			status->state = "refused";
-			status->reason = volume_guard_reason(pair->opened);
-			if (status->reason)
-				status->detail = pair->reason.text;
-			else
-				status->reason = pair->reason.text;
+			status->reason = pair->reason.text;
 		} else if (pair->phase == PAIR_FENCED) {
 			report_fenced(pair, status);
 		}
@@ -374,12 +369,6 @@ void pair_status(struct pair *pair, struct pair_status *status)
 	report_source(&report, loop_clock(pair->agent->loop), &pair->watch, status);
 	if (missing && pair->serving)
 		status->reason = "not-exported";
-	else if (source.state == SOURCE_STATE_REFUSED)
-		status->detail = pair->refusal;
-	else if (source.unlogged || pair->state_failed)
-		status->reason = "state-failed";
-	if (source.state == SOURCE_STATE_REFUSED && pair->files.state.doubt == DOUBT_REFUSED)
-		status->reason = "volume-changed";
 	status->there = peers_side(pair, &status->there);
 	pair_redo_report(pair, status);
 }

@@ -3,7 +3,7 @@
 // again, which takes the next one that is due.
 #include "pair.h"
 
-#include "turn_impl.h"
+#include "pair_impl.h"
 
 #include "common/log.h"
 
@@ -33,10 +33,10 @@ static void close_work(struct job *job)
 {
 	struct pair *pair = (struct pair *)((char *)job - offsetof(struct pair, job));
 
-	if (pair->turn && pair->turn->going)
+	if (pair->turn)
 		turn_files(pair);
 	else
-		pair_files_close(&pair->files, &pair->agent->paths, pair->clean);
+		pair_files_close(&pair->files, pair->clean);
 }
 
 static void finish(struct pair *pair)
@@ -61,14 +61,11 @@ static void close_done(struct job *job)
 }
 
 // Clients first, then the engine with what they had under way, then the link
-// with what the engine had under way, then the files. A client goes when its
-// requests are answered: none may wait for what comes after it here.
+// with what the engine had under way, then the files.
 void pair_shut(struct pair *pair)
 {
 	pair_close_exports(pair);
-	if (pair->source)
-		source_let_go(pair->source);
-	if (pair->exports_closing || pair->saving || pair->marking || pair->engine_stopping || pair->links_stopping)
+	if (pair->exports_closing || pair->saving || pair->engine_stopping || pair->links_stopping)
 		return;
 	if (pair->source && !pair->engine_stopped) {
 		pair->engine_stopping = true;

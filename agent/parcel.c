@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define PARCEL_EXTENTS 128
-#define COMPARED_MORE 4 // times what fits
 
 struct piece {
 	struct capture capture;
@@ -28,7 +27,6 @@ struct parcel {
 	bool compare; // content is to be compared first
 	bool asked, answered; // COMPARE sent, DIFFER received
 	bool in_channel;
-	bool ready; // to be handed over, in its turn
 	bool handed; // BLOCKS were given to the channel
 	bool cancelled;
 	struct wire_differ differ;
@@ -37,7 +35,7 @@ struct parcel {
 
 _Static_assert(PARCEL_EXTENTS <= BLOCKS_EXTENTS_SEND_MAX, "the encoder has room to split");
 
-struct parcel *parcel_new(struct source *source)
+struct parcel *parcel_new(struct source *source, bool compare)
 {
 	struct parcel *parcel = TAILQ_FIRST(&source->idle);
 	uint8_t *data;
@@ -62,9 +60,8 @@ struct parcel *parcel_new(struct source *source)
 	parcel->data = data;
 	parcel->piece_count = 0;
 	parcel->reading = 0;
-	parcel->compare = false;
-	parcel->asked = parcel->answered = parcel->in_channel = parcel->ready = parcel->handed = false;
-	parcel->cancelled = false;
+	parcel->compare = compare;
+	parcel->asked = parcel->answered = parcel->in_channel = parcel->handed = parcel->cancelled = false;
 	TAILQ_INSERT_TAIL(&source->parcels, parcel, link);
 	TAILQ_INSERT_TAIL(&source->every, parcel, any);
 	source->parcel_count++;
@@ -89,7 +86,6 @@ static void message_done(struct message *message)
 	struct source *source = parcel->source;
 
 	parcel->in_channel = false;
-	fit_done(source, message);
 	source->tokens -= (int64_t)message->wire_bytes;
 	source->shipped.total += message->wire_bytes;
 	if (parcel->handed || (parcel->cancelled && !parcel->reading))
@@ -112,7 +108,6 @@ static void send_parcel(struct parcel *parcel, enum frame_type type)
 	        .done = message_done,
 	};
 	parcel->in_channel = true;
-	fit_sent(parcel->source);
 	channel_send(parcel->source->channel, &parcel->message);
 }
 
@@ -147,28 +142,12 @@ static void keep_differing(struct parcel *parcel)
 
 static void hand_over(struct parcel *parcel)
 {
-	struct source *source = parcel->source;
-	// What was alike, or zero, took its time as well.
-	uint32_t blocks = parcel->asked ? parcel->differ.block_count : parcel->blocks;
-
-	TAILQ_REMOVE(&source->parcels, parcel, link);
+	TAILQ_REMOVE(&parcel->source->parcels, parcel, link);
 	parcel->handed = true;
 	if (parcel->extent_count)
 		send_parcel(parcel, FRAME_BLOCKS);
 	else
 		parcel_release(parcel);
-	stage_sent(source, blocks ? blocks : 1);
-}
-
-// What is compared may be continued only where nothing beyond was sent.
-static void hand_over_ready(struct source *source, struct parcel *parcel)
-{
-	if (!source->capturing.compare || source->capturing.kind != EPOCH_ATOMIC) {
-		hand_over(parcel);
-		return;
-	}
-	while ((parcel = TAILQ_FIRST(&source->parcels)) && parcel->ready)
-		hand_over(parcel);
 }
 
 void parcel_step(struct parcel *parcel)
@@ -181,13 +160,11 @@ void parcel_step(struct parcel *parcel)
 		send_parcel(parcel, FRAME_COMPARE);
 		return;
 	}
-	if (parcel->ready || (parcel->asked && !parcel->answered))
+	if (parcel->asked && !parcel->answered)
 		return;
 	if (parcel->answered)
 		keep_differing(parcel);
-	parcel->answered = false;
-	parcel->ready = true;
-	hand_over_ready(parcel->source, parcel);
+	hand_over(parcel);
 }
 
 void parcels_differ(struct source *source, const struct wire_differ *differ)
@@ -315,48 +292,21 @@ void parcel_add_read(struct parcel *parcel, uint64_t first, uint32_t count)
 	capture_start(&piece->capture);
 }
 
-// What is compared travels as hashes first, and rarely as a whole after that.
-static uint32_t most_blocks(const struct parcel *parcel)
-{
-	uint64_t most = (uint64_t)fit_blocks(parcel->source) * (parcel->compare ? COMPARED_MORE : 1);
-
-	return most < PARCEL_BLOCKS ? (uint32_t)most : (uint32_t)PARCEL_BLOCKS;
-}
-
 bool parcel_fits(const struct parcel *parcel, uint32_t blocks)
 {
-	uint32_t most = parcel->blocks ? most_blocks(parcel) : (uint32_t)PARCEL_BLOCKS;
-
-	return parcel->blocks + blocks <= most && parcel->extent_count < PARCEL_EXTENTS &&
+	return parcel->blocks + blocks <= PARCEL_BLOCKS && parcel->extent_count < PARCEL_EXTENTS &&
 	       !(parcel->compare && parcel->extent_count > 0 && !parcel->blocks);
 }
 
 uint32_t parcel_room(const struct parcel *parcel)
 {
-	uint32_t most = most_blocks(parcel);
-
-	return most > parcel->blocks ? most - parcel->blocks : 1;
+	return (uint32_t)PARCEL_BLOCKS - parcel->blocks;
 }
 
 // Content that is compared first, and zeroes, travel apart.
 bool parcel_add_zero(struct parcel *parcel, uint64_t first, uint64_t count)
 {
 	return !(parcel->compare && parcel->blocks) && add_extent(parcel, first, count, true);
-}
-
-bool parcel_empty(const struct parcel *parcel)
-{
-	return !parcel->extent_count;
-}
-
-bool parcel_compares(const struct parcel *parcel)
-{
-	return parcel->compare;
-}
-
-void parcel_set_compare(struct parcel *parcel, bool compare)
-{
-	parcel->compare = compare;
 }
 
 unsigned parcel_reading(const struct parcel *parcel)

@@ -14,14 +14,8 @@
 struct parcel;
 
 // An empty one that begins at the cursor, in source->parcels; NULL without
-// memory.
-struct parcel *parcel_new(struct source *source);
-
-bool parcel_empty(const struct parcel *parcel);
-
-// Whether its content is to be compared first; set while it is empty.
-bool parcel_compares(const struct parcel *parcel);
-void parcel_set_compare(struct parcel *parcel, bool compare);
+// memory. compare: its content is to be compared first.
+struct parcel *parcel_new(struct source *source, bool compare);
 
 struct position parcel_start(const struct parcel *parcel);
 

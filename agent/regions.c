@@ -17,13 +17,6 @@ static void wrote(void *user)
 		shipper_pump(source);
 }
 
-static uint64_t draw(void *user)
-{
-	const struct source *source = user;
-
-	return source->config.random(source->config.user);
-}
-
 int regions_init(struct source *source)
 {
 	struct intent_config config = {
@@ -31,7 +24,6 @@ int regions_init(struct source *source)
 	        .generation = source->state.lineage.generation,
 	        .region_blocks = source->config.region_blocks,
 	        .volume_count = source->volume_count,
-	        .random = draw,
 	        .wrote = wrote,
 	        .user = source,
 	};
@@ -58,17 +50,6 @@ static void mark_logged(struct source *source)
 		source->open->opened = clock_now(source->clock);
 }
 
-// Found with a map that was kept, in the same boot: the process may have died
-// with a flush under way, and nobody was told how that ended.
-static void doubt_found(struct source *source, const struct intent_facts *facts)
-{
-	if (source->map.rebooted)
-		return;
-	source->doubts = facts->doubts;
-	for (unsigned i = 0; i < source->volume_count; i++)
-		intent_doubt(source->intent, i, NULL, NULL);
-}
-
 static void loaded(void *user, int error)
 {
 	struct source *source = user;
@@ -76,34 +57,18 @@ static void loaded(void *user, int error)
 
 	source->loading = false;
 	if (error) {
-		// A map that began when the log was lost, too, knows no more of what was cut.
-		source->notes_lost = !source->state.untouched && (!source->map_kept || source->map.suspect);
-		source->unflushed = !source->state.untouched;
 		if (!source->state.untouched)
 			map_suspect(&source->map);
 	} else {
-		source->notes_lost = facts->lost;
 		// A map that was kept is at least as new as what was noted.
 		if (!source->map_kept) {
 			source->map.suspect = facts->suspect || source->taken_back;
 			mark_logged(source);
 			source->doubtful = true;
 			source->map.acknowledged = facts->acknowledged;
-		} else {
-			source->unflushed = facts->suspect;
-			doubt_found(source, facts);
 		}
-		// So it is where one was begun anew, and the process died before this.
-		if (source->map.cut < facts->cut) {
+		if (source->map.cut < facts->cut)
 			source->map.cut = facts->cut;
-			source->map.ids = facts->ids;
-		}
-	}
-	if (source->state.doubt == DOUBT_COMPARE || (source->state.doubt && source->fenced))
-		map_suspect(&source->map);
-	if (source->unlogged && !source->map_kept && !MUTANT(UNLOGGED_FORGOTTEN)) {
-		map_suspect(&source->map);
-		source->notes_lost = true;
 	}
 	map_save(&source->map);
 	regions_note(source);
@@ -119,10 +84,8 @@ void regions_load(struct source *source, void (*done)(struct source *source))
 
 int regions_pass(struct source *source, struct request *request)
 {
-	int error = intent_pass(source->intent, request->volume, request->range.first, request->range.count,
-	                        &request->waiter);
-
-	return !error || error == -EAGAIN ? error : unlogged_pass(source, request, error);
+	return intent_pass(source->intent, request->volume, request->range.first, request->range.count,
+	                   &request->waiter);
 }
 
 void regions_note(struct source *source)
@@ -130,10 +93,7 @@ void regions_note(struct source *source)
 	struct intent_facts facts = {
 	        .cut = source->map.cut,
 	        .acknowledged = source->map.acknowledged,
-	        .ids = source->map.ids,
-	        .suspect = source->map.suspect || (source->unflushed && !MUTANT(UNFLUSHED_FORGOTTEN)),
-	        .lost = source->notes_lost,
-	        .doubts = source->doubts,
+	        .suspect = source->map.suspect,
 	};
 
 	intent_note(source->intent, &facts);
@@ -163,95 +123,13 @@ static bool clean(void *user, unsigned volume, uint64_t first, uint64_t count)
 	return !source->map.suspect && !ranges_find(&source->volumes[volume].writes, first, count, any, NULL);
 }
 
-// Flushes that failed. From the next one on that works a disk says nothing of
-// what it has lost; and it may show that for as long as it has it in a cache.
-
-static void mark_doubtful(void *user, unsigned volume, uint64_t first, uint64_t count)
-{
-	struct source *source = user;
-	struct change_set *set = source->volumes[volume].open;
-	uint64_t granule = first / GRANULE_BLOCKS, last = (first + count - 1) / GRANULE_BLOCKS;
-
-	bitmap_set(&set->dirty[volume], first, count);
-	bitmap_clear(&set->zero[volume], granule, last - granule + 1);
-	recent_drop(source->recent, volume, first, count);
-	if (!set->opened) {
-		set->opened = clock_now(source->clock);
-		epoch_consider(source);
-	}
-}
-
-static void doubt(struct source *source, unsigned volume)
-{
-	intent_doubt(source->intent, volume, mark_doubtful, source);
-	source->unflushable |= source->unflushed;
-	source->flush_failed = true;
-	if (source->doubts >> volume & 1)
-		return;
-	source->doubts |= UINT32_C(1) << volume;
-	regions_note(source);
-}
-
-// What the application asks to be durable. Of two flushes under way at once one
-// may be told of the error and the other one not: so ours says nothing before
-// those of the application have ended that were there with it.
-
-void regions_sync_begins(struct request *request)
-{
-	struct volume *volume = &request->source->volumes[request->volume];
-
-	request->syncs = true;
-	request->sync_phase = volume->sync_phase;
-	volume->syncs[request->sync_phase]++;
-}
-
-static void check_flushed(struct source *source);
-
-void regions_sync_ended(struct request *request, int error)
-{
-	struct source *source = request->source;
-	bool refused;
-
-	if (!request->syncs)
-		return;
-	request->syncs = false;
-	source->volumes[request->volume].syncs[request->sync_phase]--;
-	// A change that there is no room or way for comes to no flush.
-	refused = request->op != REQUEST_FLUSH && (error == -EOPNOTSUPP || error == -ENOSPC);
-	if (error && !refused && !MUTANT(SYNC_OF_APPLICATION_UNWATCHED))
-		doubt(source, request->volume);
-	check_flushed(source);
-}
-
-static void check_flushed(struct source *source)
-{
-	if (!source->flushed)
-		return;
-	for (unsigned i = 0; i < source->volume_count; i++)
-		if (source->volumes[i].syncs[!source->volumes[i].sync_phase])
-			return;
-	source->flushed = source->flushing = false;
-	intent_flushed(source->intent);
-	if (source->unflushed && !source->flush_failed && !source->unflushable) {
-		source->unflushed = false;
-		regions_note(source);
-	}
-	if (source->stopping)
-		source_check_stopped(source);
-	else
-		intent_release(source->intent, clean, source);
-}
-
 static void flush_next(struct source *source);
 
 static void flushed(struct disk_io *io, int error)
 {
 	struct source *source = container_of(io, struct source, flush_io);
 
-	if (error) {
-		doubt(source, source->flush_volume);
-		source->volumes[source->flush_volume].flush_untold = !MUTANT(FAILED_FLUSH_KEPT_FROM_APPLICATION);
-	}
+	source->flush_failed |= error != 0;
 	source->flush_volume++;
 	flush_next(source);
 }
@@ -259,10 +137,12 @@ static void flushed(struct disk_io *io, int error)
 static void flush_next(struct source *source)
 {
 	if (source->flush_volume == source->volume_count) {
-		source->flushed = true;
-		for (unsigned i = 0; i < source->volume_count; i++)
-			source->volumes[i].sync_phase = !source->volumes[i].sync_phase;
-		check_flushed(source);
+		source->flushing = false;
+		intent_flushed(source->intent, !source->flush_failed);
+		if (source->stopping)
+			source_check_stopped(source);
+		else
+			intent_release(source->intent, clean, source);
 		return;
 	}
 	source->flush_io = (struct disk_io){.op = DISK_FLUSH, .done = flushed};
@@ -275,15 +155,13 @@ void regions_tick(struct source *source)
 {
 	uint64_t now = clock_now(source->clock);
 
-	unlogged_tick(source);
 	intent_retry(source->intent);
-	if (source->flushing || now < source->flush_at || (intent_empty(source->intent) && !source->unflushed))
+	if (source->flushing || now < source->flush_at || intent_empty(source->intent))
 		return;
 	source->flush_at = now + 2 * source->config.rpo;
-	if ((!intent_wants_flush(source->intent) && (!source->unflushed || source->unflushable)) ||
-	    MUTANT(REGION_RELEASED_UNFLUSHED)) {
+	if (!intent_wants_flush(source->intent) || MUTANT(REGION_RELEASED_UNFLUSHED)) {
 		intent_flush_begins(source->intent);
-		intent_flushed(source->intent);
+		intent_flushed(source->intent, true);
 		intent_release(source->intent, clean, source);
 		return;
 	}
@@ -292,28 +170,6 @@ void regions_tick(struct source *source)
 	source->flush_volume = 0;
 	intent_flush_begins(source->intent);
 	flush_next(source);
-}
-
-void regions_stop_failed(struct source *source, unsigned volume)
-{
-	doubt(source, volume);
-	if (!source->unflushed)
-		return;
-	map_suspect(&source->map);
-	map_save(&source->map);
-}
-
-// At the end of a stop, with all that was written flushed. In another boot of the
-// machine it can be seen what a flush that failed has lost: so what is in doubt
-// is in the map.
-void regions_stopped(struct source *source)
-{
-	intent_flush_begins(source->intent);
-	intent_flushed(source->intent);
-	intent_release(source->intent, clean, source);
-	for (unsigned i = 0; i < source->volume_count; i++)
-		if (source->doubts >> i & 1)
-			intent_doubtful(source->intent, i, mark_doubtful, source);
 }
 
 bool regions_busy(const struct source *source)

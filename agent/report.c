@@ -28,6 +28,8 @@ static bool replaced(const struct source_status *source)
 // nothing is newer than the newest point, the point is as good as now.
 static void report_recovery(const struct source_status *source, int64_t wall, struct pair_status *status)
 {
+	int64_t point = source->recovery_point;
+
 	if (source->inconsistent || (source->connected && source->durable == 0)) {
 		status->promotable = 0;
 		return;
@@ -36,12 +38,11 @@ static void report_recovery(const struct source_status *source, int64_t wall, st
 		return;
 	status->promotable = 1;
 	status->recovery_epoch = known(source->durable, false);
-	if (source->lag == 0) {
-		status->recovery_time = wall;
-		status->recovery_age = 0;
-	} else if (source->recovery_point > 0) {
-		status->recovery_time = source->recovery_point;
-		status->recovery_age = source->recovery_age;
+	if (source->lag == 0)
+		point = wall;
+	if (point > 0) {
+		status->recovery_time = point;
+		status->recovery_age = wall > point ? wall - point : 0;
 	}
 }
 
@@ -88,7 +89,7 @@ void report_source(const struct source_report *report, struct clock *clock, stru
 	status->open = known(source->open, false);
 	status->durable = known(source->durable, false);
 	status->applied = known(source->applied, false);
-	if (!replaced(source) && source->state != SOURCE_STATE_REFUSED)
+	if (!replaced(source))
 		report_recovery(source, clock_wall(clock), status);
 	if (!replaced(source) && status->promotable != 0) // else all of it would be lost, and that is no time
 		status->lag = known(source->lag, true);

@@ -56,15 +56,6 @@ static void io_done(struct disk_io *io, int error)
 {
 	struct request *request = container_of(io, struct request, io);
 
-	if (request->op == REQUEST_FLUSH) {
-		struct volume *volume = &request->source->volumes[request->volume];
-
-		regions_sync_ended(request, error);
-		// The kernel says it once, and this time it was said to us.
-		if (!error && volume->flush_untold)
-			error = -EIO;
-		volume->flush_untold = false;
-	}
 	request_finish(request, error);
 }
 
@@ -83,8 +74,6 @@ static void pass_through(struct request *request)
 	        .registered = request->registered,
 	        .done = io_done,
 	};
-	if (request->op == REQUEST_FLUSH)
-		regions_sync_begins(request);
 	request_submit_io(request);
 }
 
@@ -120,11 +109,8 @@ static void dispatch(struct request *request)
 	// What the peer may have changed already must not be read here.
 	if (!error && source->handover && !(MUTANT(HELD_READ_SERVED) && request->op == REQUEST_READ)) {
 		request->waiter.wake = dispatch_again;
-		if (!source->let_go) {
-			waiter_add(&source->held, &request->waiter);
-			return;
-		}
-		error = -ESHUTDOWN;
+		waiter_add(&source->held, &request->waiter);
+		return;
 	}
 	if (error || (request->op != REQUEST_FLUSH && !request->length) ||
 	    (request->op == REQUEST_TRIM && !shrink_trim(request))) {
@@ -162,7 +148,6 @@ void source_submit(struct source *source, struct request *request)
 	request->bounce = NULL;
 	request->marked = false;
 	request->exclusive = false;
-	request->syncs = false;
 	request->contended = false;
 	source->requests++;
 	dispatch(request);

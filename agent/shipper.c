@@ -101,25 +101,6 @@ static bool hole_run(struct source *source, uint64_t block, uint64_t *count)
 	return !tracker_in_flight(volume, block, *count, source->capturing.number);
 }
 
-// What the standby got already of an epoch that was left counts more than what its
-// volumes hold, and is not what it compares with.
-static bool compares(const struct source *source, unsigned volume, uint64_t block)
-{
-	return source->capturing.compare && !nothing_there(source) && !stage_holds(source, volume, block);
-}
-
-static uint32_t alike_run(const struct source *source, unsigned volume, uint64_t block, uint32_t count)
-{
-	bool first = compares(source, volume, block);
-	uint32_t run = 1;
-
-	if (!source->capturing.compare || !source->stage.epoch)
-		return count;
-	while (run < count && compares(source, volume, block + run) == first)
-		run++;
-	return run;
-}
-
 static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 {
 	const struct epoch *epoch = &source->capturing;
@@ -131,11 +112,6 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 
 	if (block == BITMAP_NONE)
 		return FILL_END;
-	if (parcel_compares(parcel) != compares(source, volume, block)) {
-		if (!parcel_empty(parcel))
-			return FILL_FULL;
-		parcel_set_compare(parcel, !parcel_compares(parcel));
-	}
 	early = early_find(source->early, volume, block);
 	if (early && early->place == EARLY_READING)
 		return FILL_WAIT;
@@ -149,7 +125,7 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 	zeroes = zero_run(source, block);
 	if (zeroes)
 		return fill_zero(source, parcel, block, zeroes);
-	if (epoch_all(epoch, volume, block) && hole_run(source, block, &count))
+	if (epoch->all && hole_run(source, block, &count))
 		return fill_zero(source, parcel, block, count);
 	if (!parcel_fits(parcel, 1))
 		return FILL_FULL;
@@ -158,7 +134,6 @@ static enum fill_step fill_some(struct source *source, struct parcel *parcel)
 	if (count > parcel_room(parcel) || !count)
 		count = parcel_room(parcel);
 	count = epoch_run(source, volume, block, (uint32_t)count);
-	count = alike_run(source, volume, block, (uint32_t)count);
 	recent = parcel_add_recent(parcel, block, (uint32_t)count);
 	pass(source, block, recent ? recent : count);
 	if (!recent)
@@ -174,7 +149,7 @@ static bool at_end(const struct source *source)
 // Fills one parcel; false when the walk can go no further now.
 static bool fill_parcel(struct source *source)
 {
-	struct parcel *parcel = parcel_new(source);
+	struct parcel *parcel = parcel_new(source, source->capturing.compare && !nothing_there(source));
 	enum fill_step step = FILL_MORE;
 
 	if (!parcel) {
@@ -218,21 +193,17 @@ static void begin(struct source *source)
 	struct epoch *epoch = &source->capturing;
 	struct wire_begin frame = {
 	        .epoch = epoch->number,
-	        .id = epoch->id,
 	        .base = source->base,
 	        .kind = epoch->kind,
-	        .completes = epoch->completes || (epoch->kind == EPOCH_ATOMIC && epoch->compare && epoch->all),
+	        .completes = epoch->completes,
 	        .adopts = epoch->adopts,
 	        .partial = epoch->kind == EPOCH_DIRECT && !epoch->all,
 	        .sync = source->map.sync,
 	        .cut_wall = epoch->cut_wall,
-	        .stage = epoch->kind == EPOCH_ATOMIC ? source->stage.name : (struct id){{0}},
-	        .continues = epoch->continues,
 	};
 	uint8_t body[WIRE_BODY_MAX];
 
 	epoch->begun = true;
-	epoch->base = source->base;
 	source->data_end = 0;
 	if (epoch->kind == EPOCH_DIRECT)
 		source->durable = 0;
@@ -244,8 +215,6 @@ static void end(struct source *source)
 	struct wire_end frame = {.epoch = source->capturing.number};
 	uint8_t body[WIRE_BODY_MAX];
 
-	if (!source_map_sound(source))
-		return;
 	uplink_send(source, FRAME_END, body, wire_put_end(body, &frame));
 	epoch_captured(source);
 }
@@ -269,15 +238,13 @@ void shipper_pump(struct source *source)
 		return;
 	// After a power failure the log must know every epoch that the standby
 	// may have.
-	if (intent_noted_cut(source->intent) < source->capturing.number && !unlogged_told(source) &&
-	    !MUTANT(CUT_NOT_NOTED))
+	if (intent_noted_cut(source->intent) < source->capturing.number && !MUTANT(CUT_NOT_NOTED))
 		return;
 	source->pumping = true;
 	source->beside_requests = beside_requests(source);
 	if (!source->capturing.begun)
 		begin(source);
-	while (source->capturing.number && !at_end(source) && source->parcel_count < fit_frames(source, PARCELS_MAX) &&
-	       may_send(source)) {
+	while (source->capturing.number && !at_end(source) && source->parcel_count < PARCELS_MAX && may_send(source)) {
 		if (source->beside_requests && source->parcel_reads >= READS_LEFT)
 			break;
 		if (filled++ == PARCELS_AT_ONCE) {
@@ -292,7 +259,8 @@ void shipper_pump(struct source *source)
 		end(source);
 }
 
-struct position shipper_handed(const struct source *source)
+// Everything before it was handed to the channel.
+static struct position handed_to(const struct source *source)
 {
 	const struct parcel *parcel = TAILQ_FIRST(&source->parcels);
 
@@ -306,7 +274,7 @@ static bool same_position(struct position a, struct position b)
 
 void shipper_mark(struct source *source)
 {
-	struct position to = shipper_handed(source);
+	struct position to = handed_to(source);
 	struct wire_mark mark = {.volume = to.volume, .block = to.block};
 	uint8_t body[WIRE_BODY_MAX];
 
@@ -338,7 +306,7 @@ void shipper_init(struct source *source)
 
 void shipper_sync_progress(const struct source *source, uint64_t *done, uint64_t *total)
 {
-	struct position to = source->capturing.number ? shipper_handed(source) : source->marked;
+	struct position to = source->capturing.number ? handed_to(source) : source->marked;
 
 	*done = 0;
 	*total = 0;

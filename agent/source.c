@@ -36,8 +36,6 @@ static struct map_identity identity_of(const struct source_config *config)
 	        .pair = config->state->pair,
 	        .generation = config->state->lineage.generation,
 	        .boot = config->boot,
-	        .now = clock_boot(config->clock),
-	        .wall = clock_wall(config->clock),
 	        .volume_count = config->volume_count,
 	};
 
@@ -53,40 +51,15 @@ bool source_map_trusted(const struct source_config *config)
 	return map_trusted(config->map, &identity);
 }
 
-void source_map_close(void *map, struct clock *clock)
+void source_map_close(void *map)
 {
-	map_close(map, clock_boot(clock), 0);
+	map_close(map);
 }
 
 void source_tell(struct source *source, enum source_event event, uint64_t epoch, const char *text)
 {
 	if (source->config.event)
 		source->config.event(source->config.user, event, epoch, text);
-}
-
-static const char map_lost[] = "parts of the change map were lost: everything is compared";
-
-bool source_map_lost(struct source *source)
-{
-	if (!source->config.map_lost || source->map_lost || !*source->config.map_lost || MUTANT(LOST_MAP_BELIEVED))
-		return false;
-	source->map_lost = true;
-	source->compared_to = 0;
-	map_recount(&source->map);
-	map_suspect(&source->map);
-	map_save(&source->map);
-	if (!source->loading)
-		regions_note(source);
-	source_tell(source, SOURCE_MAP_LOST, 0, map_lost);
-	return true;
-}
-
-bool source_map_sound(struct source *source)
-{
-	if (!source_map_lost(source))
-		return true;
-	uplink_lost(source, map_lost);
-	return false;
 }
 
 static void meter_tick(struct meter *meter)
@@ -121,7 +94,6 @@ static void tick(struct timer *timer)
 	struct source *source = container_of(timer, struct source, tick);
 
 	clock_set(source->clock, timer, clock_now(source->clock) + TICK);
-	(void)source_map_sound(source);
 	uplink_tick(source);
 	source->half = !source->half;
 	if (source->half)
@@ -204,9 +176,7 @@ struct source *source_new(const struct source_config *config)
 	source->clock = config->clock;
 	source->state = *config->state;
 	source->paused = source->state.paused;
-	source->announced = MUTANT(RUN_NOT_ANNOUNCED);
 	source->fenced = source->state.fenced;
-	source->unlogged = config->unlogged;
 	source->split = source->state.split;
 	source->verdict = !source->fenced       ? SOURCE_STATE_REPLICATING
 	                  : source->state.split ? SOURCE_STATE_SPLIT_BRAIN
@@ -222,9 +192,6 @@ struct source *source_new(const struct source_config *config)
 	TAILQ_INIT(&source->notes);
 	init_volumes(source);
 	shipper_init(source);
-	stage_init(source);
-	fit_init(source);
-	inspection_init(source);
 	source->early = early_new(config->capture_memory, config->spill, config->spill_bytes, early_idle, source);
 	source->recent = recent_new(config->capture_memory);
 	if (!source->early || !source->recent || open_map(source) < 0 || regions_init(source) < 0) {
@@ -271,7 +238,6 @@ void source_free(struct source *source)
 	TAILQ_FOREACH(request, &source->bounced, changes)
 	free(request->bounce);
 	uplink_free(source);
-	inspection_free(source);
 	capture_free(source);
 	parcels_free(source);
 	if (source->early)
@@ -292,8 +258,10 @@ static void stop_flushed(struct disk_io *io, int error)
 
 	// The standby may hold what the device still loses: a clean stop must not
 	// hide that.
-	if (error)
-		regions_stop_failed(source, source->stop_volume);
+	if (error) {
+		map_suspect(&source->map);
+		map_save(&source->map);
+	}
 	source->stop_volume++;
 	flush_next(source);
 }
@@ -301,9 +269,7 @@ static void stop_flushed(struct disk_io *io, int error)
 static void flush_next(struct source *source)
 {
 	if (source->stop_volume == source->volume_count) {
-		source->stop_flushed = true;
-		regions_stopped(source);
-		source_check_stopped(source);
+		source->stopped(source->stopped_user);
 		return;
 	}
 	source->stop_io = (struct disk_io){.op = DISK_FLUSH, .done = stop_flushed};
@@ -313,11 +279,7 @@ static void flush_next(struct source *source)
 void source_check_stopped(struct source *source)
 {
 	if (source->requests || source->reads || source->parcel_count || !TAILQ_EMPTY(&source->notes) ||
-	    early_busy(source->early) || regions_busy(source))
-		return;
-	if (source->stop_flushed)
-		source->stopped(source->stopped_user);
-	if (source->stop_flushing)
+	    early_busy(source->early) || regions_busy(source) || source->stop_flushing)
 		return;
 	source->stop_flushing = true;
 	flush_next(source);
@@ -330,7 +292,6 @@ static void check_stopped(struct timer *timer)
 
 void source_stop(struct source *source, void (*stopped)(void *user), void *user)
 {
-	(void)source_map_lost(source);
 	source->stopped = stopped;
 	source->stopped_user = user;
 	source->stopping = true;
@@ -361,18 +322,6 @@ void source_pause(struct source *source, bool pause)
 	oversize_retry(source);
 }
 
-void source_compare_all(struct source *source)
-{
-	source->state.doubt = DOUBT_COMPARE;
-	source->compared_to = 0;
-	map_suspect(&source->map);
-	map_save(&source->map);
-	if (!source->loading)
-		regions_note(source);
-	source->attempts = 0;
-	uplink_lost(source, "all of the volumes is to be compared");
-}
-
 void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 {
 	source->config.rpo = rpo;
@@ -385,43 +334,24 @@ void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth)
 	shipper_pump(source);
 }
 
-// The set of the first write that is behind; NULL: none is.
-static const struct change_set *oldest_set(const struct source *source)
+int64_t source_oldest(const struct source *source)
 {
-	const struct change_set *oldest = NULL;
+	int64_t oldest = 0;
 
 	for (unsigned i = 0; i < MAP_SETS; i++) {
 		const struct change_set *set = &source->map.sets[i];
 
-		if (set->state != SET_FREE && set->oldest && (!oldest || set->since < oldest->since))
-			oldest = set;
+		if (set->state != SET_FREE && set->oldest && (!oldest || set->oldest < oldest))
+			oldest = set->oldest;
 	}
 	return oldest;
 }
 
-int64_t source_oldest(const struct source *source)
-{
-	const struct change_set *set = oldest_set(source);
-
-	return set ? set->oldest : 0;
-}
-
-uint64_t source_age(struct source *source, const struct change_set *set)
-{
-	int64_t now = clock_boot(source->clock), since = set->since;
-
-	if (MUTANT(LAG_BY_WALL_CLOCK)) {
-		now = clock_wall(source->clock);
-		since = set->oldest;
-	}
-	return now > since ? (uint64_t)(now - since) : 1;
-}
-
 uint64_t source_lag(struct source *source)
 {
-	const struct change_set *set = oldest_set(source);
+	int64_t oldest = source_oldest(source), now = clock_wall(source->clock);
 
-	return set ? source_age(source, set) : 0;
+	return !oldest ? 0 : now > oldest ? (uint64_t)(now - oldest) : 1;
 }
 
 static uint64_t dirty_bytes(const struct source *source, unsigned volume)
@@ -494,12 +424,9 @@ void source_status(struct source *source, struct source_status *status)
 	        .reason = trouble_name(outlook_trouble(source)),
 	        .connected = uplink_ready(source),
 	        .serving = source->serving && !source->handover,
-	        .announced = source->announced,
 	        .fenced = source->fenced,
 	        .handed = source->handed,
 	        .acknowledged = source->map.acknowledged,
-	        .acknowledged_id = epoch_ids_find(&source->map.ids, source->map.acknowledged),
-	        .cut_id = epoch_ids_find(&source->map.ids, source->map.cut),
 	        .split = source->split,
 	        .complete = !source->map.suspect && !source->doubtful,
 	        .oldest = source_oldest(source),
@@ -515,7 +442,6 @@ void source_status(struct source *source, struct source_status *status)
 	        .ship_rate = source->shipped.rate,
 	        .wire_bytes = source->shipped.total,
 	        .recovery_point = source->recovery_point,
-	        .recovery_age = source->recovery_point ? clock_boot(source->clock) - source->recovery_at : 0,
 	        .inconsistent = inconsistent(source),
 	};
 	memcpy(status->peer, source->peer, sizeof(status->peer));
@@ -525,5 +451,4 @@ void source_status(struct source *source, struct source_status *status)
 	}
 	report_sync(source, status);
 	status->eta = outlook_eta(source, status);
-	status->unlogged = intent_error(source->intent) || !intent_whole(source->intent);
 }

@@ -16,7 +16,6 @@
 
 #include "ranges.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -65,8 +64,6 @@ struct request {
 	int error;
 	bool exclusive; // reads, changes and writes back parts of sectors
 	bool marked;
-	bool syncs; // something is to be durable when it is done
-	unsigned sync_phase;
 	bool contended; // another change was under way on some of the same blocks: either may have been the last
 };
 
@@ -76,7 +73,7 @@ struct source_volume {
 };
 
 enum source_event {
-	SOURCE_CONNECTED, // the caller keeps that state.alone is over
+	SOURCE_CONNECTED,
 	SOURCE_DISCONNECTED, // text: why
 	SOURCE_SERVING, // writes are accepted from now on
 	SOURCE_FENCED, // nothing is served from now on; the caller keeps state.fenced, .split and what status says; text: why
@@ -89,13 +86,7 @@ enum source_event {
 	SOURCE_WIDENED, // epoch given up; text: why
 	SOURCE_SYNC_STARTED,
 	SOURCE_SYNC_DONE,
-	SOURCE_DOUBTED, // what must be alike differs: the caller makes state.doubt DOUBT_REFUSED; text: what
-	SOURCE_COMPARED, // epoch; all of the volumes was, after a doubt: the caller makes state.doubt DOUBT_NONE
-	SOURCE_UNLOGGED, // changes may pass that a power failure would forget; the caller keeps that in mind elsewhere, if it can, and calls source_unlogged(); text: why
-	SOURCE_LOGGED, // not any more, durably
 	SOURCE_MAP_DAMAGED, // text: what was done about it
-	SOURCE_MAP_LOST, // while it was in use; text: what is done about it
-	SOURCE_ALONE, // a change was acknowledged while the standby was not heard of: the caller keeps state.alone
 };
 
 #define SOURCE_REGION_BLOCKS 256 // 1 MiB
@@ -108,7 +99,6 @@ struct source_config {
 	const struct pair_state *state; // read at source_new() only
 
 	void *map; // source_map_bytes() of memory, page aligned, that outlives a process crash
-	const atomic_bool *map_lost; // from when on that is not all it held; NULL: never
 	struct id boot; // of this boot of the machine
 
 	struct disk *intent; // source_intent_bytes() for the write-intent log
@@ -118,10 +108,8 @@ struct source_config {
 	uint64_t capture_memory; // bytes, at least 1 MiB
 	uint64_t rpo; // ns
 	uint64_t bandwidth; // bytes a second on the wire; 0: no limit
-	unsigned probe_blocks; // that are drawn of each volume and compared when the nodes meet; in tests: all
 	bool in_place; // changes that the standby's journal cannot hold are written in place, else it keeps its epoch
 	bool start_without_peer;
-	bool unlogged; // SOURCE_UNLOGGED was told, and SOURCE_LOGGED was not
 
 	uint64_t (*random)(void *user); // secret enough for ids
 	void (*event)(void *user, enum source_event event, uint64_t epoch, const char *text);
@@ -145,13 +133,10 @@ struct source_status {
 	const char *reason; // design's reason code, NULL: none
 	bool connected;
 	bool serving;
-	bool announced; // the standby holds an epoch that this run of the engine cut
 	bool fenced;
 	bool split; // fenced: both nodes had been written to
 	bool handed; // fenced: this node had asked its peer to take over, and had shipped everything
 	uint64_t acknowledged; // the last epoch that the standby is known to have had
-	struct id acknowledged_id, cut_id; // of that one, and of the one before the open; none: not known
-	bool unlogged; // the write-intent log cannot be written
 	bool complete; // the dirty blocks are all that may differ; else it is not known what does
 	int64_t oldest; // wall clock of the first acknowledged write that is not durable on the standby, ns; 0: none
 	uint64_t peer_bytes; // DIVERGED, SPLIT_BRAIN, DEMOTED: what the peer says it holds of its own
@@ -168,7 +153,6 @@ struct source_status {
 	bool syncing;
 	uint64_t sync_done, sync_total; // bytes
 	int64_t recovery_point; // wall clock of the standby's newest point, ns; 0: none
-	int64_t recovery_age; // ns, whatever happened to the wall clock since
 	uint64_t volume_dirty[VOLUMES_MAX]; // bytes
 };
 
@@ -184,14 +168,10 @@ uint64_t source_intent_bytes(unsigned volume_count, const uint64_t *volume_bytes
 bool source_map_trusted(const struct source_config *config);
 
 // NULL without memory. Nothing happens before source_start(), and before that
-// the caller sees to it that no power failure brings back a map that is closed.
+// the caller syncs the map's first page: a power failure must not bring back a
+// page that calls the map closed.
 struct source *source_new(const struct source_config *config);
 void source_start(struct source *source);
-
-// The pair is about to stop, and its clients go first: no request waits any more
-// for what does not end before it. What a handover holds back, now or later,
-// fails with -ESHUTDOWN; the rest is carried out.
-void source_let_go(struct source *source);
 
 // Stops shipping, waits for requests in flight, flushes the volumes and calls
 // stopped() when nothing of the engine is under way any more. New requests fail
@@ -201,8 +181,8 @@ void source_let_go(struct source *source);
 void source_stop(struct source *source, void (*stopped)(void *user), void *user);
 void source_free(struct source *source); // after stopped(), or to model a crash
 
-// Marks a map as complete, after source_stop(). The caller syncs it before and after.
-void source_map_close(void *map, struct clock *clock);
+// Marks a map as complete. The caller syncs it before and after.
+void source_map_close(void *map);
 
 // Takes requests in any number at any time. -ESHUTDOWN while not serving.
 void source_submit(struct source *source, struct request *request);
@@ -215,19 +195,11 @@ void source_pause(struct source *source, bool pause);
 void source_set_limits(struct source *source, uint64_t rpo, uint64_t bandwidth);
 void source_set_in_place(struct source *source, bool in_place);
 
-// What the volumes hold is right, and nobody knows where the standby differs: all
-// of it is compared, and the standby stays at its last epoch until that is done.
-// The caller has made state.doubt DOUBT_COMPARE durable.
-void source_compare_all(struct source *source);
-
 // Starts to serve without having heard of the peer.
 void source_serve(struct source *source);
 
 // The first write of this generation may go on, or fails with the error.
 void source_touched(struct source *source, int error);
-
-// SOURCE_UNLOGGED is kept in mind, or cannot be: changes go on.
-void source_unlogged(struct source *source);
 
 // What a peer that was promoted said of itself, not over the dialer's
 // connection.
@@ -244,10 +216,6 @@ void source_fence(struct source *source, const struct source_successor *successo
 int source_drain(struct source *source, void *user, void (*done)(void *user, int error), struct error *err);
 void source_undrain(struct source *source);
 void source_decline(struct source *source, const char *why);
-
-// Whether the application can use all volumes, for the standby to know. It can
-// as long as nothing else was said.
-void source_set_exported(struct source *source, bool exported);
 
 // Drained, and state.handover is durable: tells the standby to take over.
 // SOURCE_FENCED or SOURCE_NOT_TAKEN follows, whenever it is known.

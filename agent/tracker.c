@@ -128,8 +128,6 @@ static void mark(struct request *request)
 	if (!MUTANT(RECENT_NOT_DROPPED))
 		recent_drop(source->recent, request->volume, range->first, range->count);
 	intent_written(source->intent, request->volume, range->first, range->count);
-	if (request->flags & REQUEST_FUA)
-		regions_sync_begins(request);
 	source->changed.total += range->count * BLOCK_SIZE;
 	if (!set->opened) {
 		set->opened = clock_now(source->clock);
@@ -158,14 +156,9 @@ static void note_acknowledged(struct request *request)
 	struct source *source = request->source;
 	struct change_set *set = set_of(request);
 
-	if (!source->alone && source->session < SESSION_LEARNING && !source->fenced) {
-		source->alone = true;
-		source_tell(source, SOURCE_ALONE, 0, NULL);
-	}
 	if (set->oldest)
 		return;
 	set->oldest = clock_wall(source->clock);
-	set->since = clock_boot(source->clock);
 	map_save(&source->map);
 }
 
@@ -195,7 +188,6 @@ void tracker_done(struct request *request, int error)
 	ranges_remove(&volume->writes, &request->range);
 	TAILQ_REMOVE(&source->changes, request, changes);
 	intent_written(source->intent, request->volume, request->range.first, request->range.count);
-	regions_sync_ended(request, error);
 	if (error && request->op != REQUEST_WRITE) {
 		unmark_zero(source, request);
 		if (request->op == REQUEST_TRIM && error == -EOPNOTSUPP) {

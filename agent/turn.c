@@ -128,7 +128,6 @@ static void drained(void *user, int error)
 	struct error err;
 
 	clock_cancel(loop_clock(turn->agent->loop), &turn->timer);
-	turn->drained = !error;
 	if (error < 0) {
 		fail(&err, -error,
 		     "pair %s: the connection to the standby ended before it had everything; nothing was "
@@ -236,20 +235,19 @@ void turn_fenced(struct pair *pair)
 // A pair that was found fenced has only its state open. With a turn all is.
 static void open_wholly(struct pair *pair)
 {
-	pair_files_close(&pair->files, &pair->agent->paths, false);
+	pair_files_close(&pair->files, false);
 	pair_reopen(pair);
 }
 
 // A node that was fenced, and stopped before it could follow its successor:
-// without anything of its own it need not be told to. A split is for somebody to
-// decide, unless it was only feared (receiver/fence.c) and there is nothing.
+// without anything of its own it need not be told to.
 bool turn_found_fenced(struct pair *pair)
 {
 	const struct pair_state *state = &pair->files.state;
-	bool ordered = pair->files.config.auto_resync && !state->split;
+	bool ordered = pair->files.config.auto_resync;
 	struct turn *turn;
 
-	if (state->redo || (!ordered && state->local_bytes))
+	if (state->split || state->redo || (!ordered && state->local_bytes))
 		return false;
 	turn = turn_new(pair, TURN_RETURN, NULL, NULL);
 	if (!turn)
@@ -326,8 +324,6 @@ static void served(void *user, int error)
 		pair_shut(pair);
 		return;
 	}
-	if (!turn || turn->kind != TURN_FORCE)
-		return; // the peer was promoted meanwhile, and whoever ordered it was told
 	if (error < 0) {
 		pair->files.state.handover = true;
 		fail(&err, -error, "save the state of pair %s: %s", pair->name, strerror(-error));

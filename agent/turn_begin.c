@@ -4,7 +4,6 @@
 #include "turn_impl.h"
 
 #include "common/log.h"
-#include "common/room.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,11 +16,6 @@ struct preflight {
 	enum turn_kind kind;
 	void *user;
 	turn_done done;
-	struct job job; // room
-	struct pair_state state;
-	uint64_t journal;
-	int result;
-	struct error reason;
 };
 
 struct wanted { // a switchover that the peer asks for
@@ -60,42 +54,7 @@ static void preflight_drain(struct preflight *preflight)
 	preflight_over(preflight);
 }
 
-static void room_work(struct job *job)
-{
-	struct preflight *preflight = (struct preflight *)((char *)job - offsetof(struct preflight, job));
-
-	preflight->result = room_reserve(&preflight->agent->paths, preflight->name, &preflight->state,
-	                                 preflight->journal, &preflight->reason);
-}
-
-static void room_done(struct job *job)
-{
-	struct preflight *preflight = (struct preflight *)((char *)job - offsetof(struct preflight, job));
-
-	if (preflight->result < 0)
-		preflight_refuse(preflight, preflight->result, preflight->reason.text);
-	else
-		preflight_drain(preflight);
-}
-
-// This node becomes the standby: there must be room for that.
-static void preflight_room(struct preflight *preflight)
-{
-	struct pair *pair = pair_find(preflight->agent, preflight->name);
-
-	if (!pair) {
-		preflight_refuse(preflight, -ENOENT, "it is gone");
-		return;
-	}
-	preflight->state = pair->files.state;
-	preflight->journal = pair->files.config.journal;
-	preflight->job.work = room_work;
-	preflight->job.done = room_done;
-	if (job_start(preflight->agent->loop, &preflight->job) < 0)
-		preflight_refuse(preflight, -EAGAIN, "no thread to see whether there is room");
-}
-
-// And somebody has to run it.
+// This node becomes the standby: somebody has to run that.
 static void receiver_answered(void *user, int error, json_t *answer, const struct error *reason)
 {
 	struct preflight *preflight = user;
@@ -106,7 +65,7 @@ static void receiver_answered(void *user, int error, json_t *answer, const struc
 		preflight_refuse(preflight, -ENOTCONN,
 		                 "no stead-receiver runs on this node, which becomes the standby: start it first");
 	else
-		preflight_room(preflight);
+		preflight_drain(preflight);
 }
 
 // A device that goes away under a file system is an error for it.
@@ -118,7 +77,7 @@ static void use_known(void *user, int error, const struct error *reason)
 	if (error < 0)
 		preflight_refuse(preflight, error, reason->text);
 	else if (preflight->kind == TURN_DEMOTE)
-		preflight_room(preflight);
+		preflight_drain(preflight);
 	else if (control_ask_on(agent->loop, agent->paths.receiver_socket,
 	                        json_pack("{s:s,s:s}", "command", CONTROL_STATUS, "pair", preflight->name), ASK_MS,
 	                        preflight, receiver_answered) < 0)

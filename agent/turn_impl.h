@@ -27,14 +27,12 @@ struct turn {
 	void *user;
 	turn_done done; // NULL: nobody waits
 	struct timer timer;
-	uint64_t served_by; // clock_now(): the peer, which took over
 
 	struct job job; // salvage
-	bool drained; // the standby has everything: what is held back is not written here any more
 	bool going; // the pair stops for it
 	bool salvaging, salvaged;
 	int64_t wall; // when it stopped
-	struct epoch_id cut; // the last of the generation that it leaves
+	uint64_t cut; // of the generation that it leaves
 	bool beyond; // it holds more
 	int64_t since; // wall clock of the oldest write of that, ns; 0: none
 	struct turned turned;

@@ -14,9 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SERVED_NSEC (20 * NSEC_PER_SEC) // for the peer to say that it serves
-#define SERVED_ASK_NSEC (100 * NSEC_PER_MSEC)
-
 static void finish(struct turn *turn)
 {
 	struct agent *agent = turn->agent;
@@ -26,38 +23,6 @@ static void finish(struct turn *turn)
 	free(turn);
 	agent->busy--;
 	agent_settle(agent);
-}
-
-// Nothing was lost; but whoever ordered it wants the new primary to be used.
-static void ask_served(struct timer *timer);
-
-static void served_answered(void *user, int error, json_t *answer, const struct error *reason)
-{
-	struct turn *turn = user;
-	struct clock *clock = loop_clock(turn->agent->loop);
-	uint64_t now = clock_now(clock);
-
-	(void)reason;
-	if (!error && json_is_true(json_object_get(answer, "served"))) {
-		finish(turn);
-	} else if (turn->agent->stopping || now >= turn->served_by) {
-		turn->turned.note = "the peer has not said that its volumes can be used: see stead status there";
-		finish(turn);
-	} else {
-		turn->timer.fire = ask_served;
-		clock_set(clock, &turn->timer, now + SERVED_ASK_NSEC);
-	}
-}
-
-static void ask_served(struct timer *timer)
-{
-	struct turn *turn = (struct turn *)((char *)timer - offsetof(struct turn, timer));
-	struct agent *agent = turn->agent;
-
-	if (control_ask_on(agent->loop, agent->paths.receiver_socket,
-	                   json_pack("{s:s,s:s}", "command", CONTROL_SERVED, "pair", turn->name), ASK_MS, turn,
-	                   served_answered) < 0)
-		served_answered(turn, -ENOMEM, NULL, NULL);
 }
 
 static void receiver_told(void *user, int error, json_t *answer, const struct error *reason)
@@ -72,12 +37,7 @@ static void receiver_told(void *user, int error, json_t *answer, const struct er
 	else if (error < 0)
 		turn->turned.note =
 		        "stead-receiver did not answer: restart it, and the pair is taken up as its standby";
-	if (error < 0 || turn->kind != TURN_SWITCHOVER || !turn->done) {
-		finish(turn);
-		return;
-	}
-	turn->served_by = clock_now(loop_clock(turn->agent->loop)) + SERVED_NSEC;
-	ask_served(&turn->timer);
+	finish(turn);
 }
 
 static void tell_receiver(struct turn *turn)
@@ -85,7 +45,7 @@ static void tell_receiver(struct turn *turn)
 	struct agent *agent = turn->agent;
 
 	log_event(LOG_LEVEL_WARNING, "demoted", "pair=%s epoch=%" PRIu64 " discarded=%" PRIu64 " salvage=%s",
-	          turn->name, turn->cut.epoch, turn->turned.discarded,
+	          turn->name, turn->cut, turn->turned.discarded,
 	          turn->turned.salvage[0] ? turn->turned.salvage : "none");
 	if (control_ask_on(agent->loop, agent->paths.receiver_socket, json_pack("{s:s}", "command", CONTROL_RELOAD),
 	                   ASK_MS, turn, receiver_told) < 0)
@@ -139,15 +99,8 @@ void turn_stop(struct turn *turn)
 
 void turn_abandon(struct pair *pair, int error, const struct error *reason)
 {
-	struct turn *turn = pair->turn;
-
-	if (!turn || turn->going)
-		return;
-	// The engine drains for it. Changes go on as long as the peer was not told
-	// that it has them all.
-	if (pair->source && !turn->drained && (turn->kind == TURN_DEMOTE || turn->kind == TURN_SWITCHOVER))
-		source_undrain(pair->source);
-	turn_refuse(turn, error, reason);
+	if (pair->turn && !pair->turn->going)
+		turn_refuse(pair->turn, error, reason);
 }
 
 // -- between the engine's end and that of the files --
@@ -192,9 +145,9 @@ bool turn_busy(struct pair *pair)
 	turn->wall = clock_wall(loop_clock(turn->agent->loop));
 	// Also after a handover: a power failure may have taken what the peer has.
 	turn->beyond = status.bytes_behind || !status.complete;
-	turn->cut = turn->beyond          ? (struct epoch_id){status.open - 1, status.cut_id}
-	            : status.acknowledged ? (struct epoch_id){status.acknowledged, status.acknowledged_id}
-	                                  : (struct epoch_id){.epoch = pair->files.state.promoted_epoch};
+	turn->cut = turn->beyond          ? status.open - 1
+	            : status.acknowledged ? status.acknowledged
+	                                  : pair->files.state.promoted_epoch;
 	turn->turned.discarded = status.bytes_behind;
 	turn->since = status.oldest;
 	if (turn->kind != TURN_RETURN || turn->tentative || !turn->salvage || status.handed || !status.bytes_behind)
@@ -225,15 +178,14 @@ static void stay_fenced(struct pair_state *state, struct turn *turn)
 
 static void become_primary(struct pair_state *state, const struct turn *turn)
 {
-	static const struct id none;
 	struct id alone = id_random(daemon_random, NULL), generation = id_random(daemon_random, NULL);
 
 	// What it wrote alone is no epoch that its peer could hold.
-	lineage_push(&state->lineage, &alone, turn->cut.epoch, &turn->cut.id);
-	lineage_push(&state->lineage, &generation, turn->cut.epoch + 1, &none);
-	state->fenced = state->split = state->untouched = state->alone = state->handover = false;
+	lineage_push(&state->lineage, &alone, turn->cut);
+	lineage_push(&state->lineage, &generation, turn->cut + 1);
+	state->fenced = state->split = state->untouched = state->handover = false;
 	state->born = turn->wall;
-	state->promoted_epoch = turn->cut.epoch + 1;
+	state->promoted_epoch = turn->cut + 1;
 	state->promoted_point = state->born;
 }
 
@@ -242,7 +194,7 @@ void turn_files(struct pair *pair)
 	struct turn *turn = pair->turn;
 	struct pair_state state = pair->files.state;
 
-	pair_files_release(&pair->files, &turn->agent->paths, pair->clean);
+	pair_files_release(&pair->files, pair->clean);
 	if (!turn->result && turn->tentative && turn->beyond) {
 		struct error ignored;
 
@@ -253,10 +205,10 @@ void turn_files(struct pair *pair)
 		if (turn->kind == TURN_FORCE)
 			become_primary(&state, turn);
 		else
-			state_return(&state, &turn->cut, turn->beyond, turn->yields, turn->wall);
+			state_return(&state, turn->cut, turn->beyond, turn->yields, turn->wall);
 		state.local_bytes = 0;
 		state.local_since = 0;
 		turn->result = pair_files_become(&pair->files, &turn->agent->paths, &state, &turn->reason);
 	}
-	pair_files_close(&pair->files, &turn->agent->paths, false);
+	pair_files_close(&pair->files, false);
 }

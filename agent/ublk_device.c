@@ -292,8 +292,6 @@ void ublk_device_close(struct ublk_device *device, enum export_end end, void (*c
 	device->end = end;
 	device->closed = closed;
 	device->user = user;
-	if (end == EXPORT_LEAVE && device->queue)
-		ublk_queue_keep(device->queue);
 	close_down(device);
 }
 

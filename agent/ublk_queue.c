@@ -31,7 +31,7 @@ struct ublk_queue {
 
 	unsigned waiting; // tags whose command the driver has
 	unsigned in_engine;
-	bool keeping, leaving;
+	bool leaving;
 	struct task end;
 	bool ending, over; // end is posted, has run
 
@@ -110,8 +110,7 @@ static void request_done(struct request *request, int error)
 	tag->queue->in_engine--;
 	if (request->data && request->data == tag->queue->spare)
 		copied_done(tag, &error);
-	if (error != -ESHUTDOWN || !tag->queue->keeping)
-		answer(tag, error);
+	answer(tag, error);
 	settle(tag->queue);
 }
 
@@ -245,11 +244,6 @@ void ublk_queue_start(struct ublk_queue *queue, void (*ended)(void *user), void 
 	queue->user = user;
 	for (unsigned i = 0; i < queue->config.depth; i++)
 		ask(&queue->tags[i], UBLK_IO_FETCH_REQ, 0);
-}
-
-void ublk_queue_keep(struct ublk_queue *queue)
-{
-	queue->keeping = true;
 }
 
 void ublk_queue_leave(struct ublk_queue *queue, void (*left)(void *user), void *user)

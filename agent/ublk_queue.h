@@ -38,10 +38,6 @@ struct ublk_queue *ublk_queue_new(struct loop *loop, const struct ublk_queue_con
 // the last is answered.
 void ublk_queue_start(struct ublk_queue *queue, void (*ended)(void *user), void *user);
 
-// The device is to be left: what the engine turns away with -ESHUTDOWN is not
-// answered, as the driver gives it to the next process.
-void ublk_queue_keep(struct ublk_queue *queue);
-
 // Begins no further request, so that the driver keeps them for the next
 // process, and calls left() when the last is answered; never from within. The
 // queue stays as it is until this process is gone: nothing is to be freed.

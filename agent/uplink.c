@@ -71,13 +71,10 @@ static void redial_later(struct source *source)
 // Forgets the connection, which is closed or about to be.
 static void end_session(struct source *source, const char *why)
 {
-	inspection_end(source);
 	source->session = SESSION_IDLE;
 	source->channel = NULL;
-	fit_lost(source);
 	source->applied = 0;
 	source->peer_held = 0;
-	source->peer_trouble = TROUBLE_NONE;
 	handover_lost(source);
 	source_tell(source, SOURCE_DISCONNECTED, 0, why);
 	epoch_disconnected(source);
@@ -146,7 +143,6 @@ static void got_heartbeat(struct source *source, const struct wire_heartbeat *he
 {
 	source->applied = heartbeat->applied;
 	source->peer_held = heartbeat->held;
-	source->peer_trouble = heartbeat->trouble;
 }
 
 // A session that is ready. False: not understood.
@@ -159,7 +155,6 @@ static bool got_frame(struct source *source, const struct frame *frame)
 		struct wire_mark mark;
 		struct wire_heartbeat heartbeat;
 		struct wire_decline decline;
-		struct wire_stage stage;
 	} body;
 
 	switch (frame->type) {
@@ -188,11 +183,6 @@ static bool got_frame(struct source *source, const struct frame *frame)
 			return false;
 		got_heartbeat(source, &body.heartbeat);
 		return true;
-	case FRAME_STAGED:
-		if (wire_get_stage(frame, &body.stage) < 0)
-			return false;
-		stage_told(source, &body.stage);
-		return true;
 	case FRAME_DECLINE:
 		if (wire_get_decline(frame, &body.decline) < 0)
 			return false;
@@ -209,20 +199,16 @@ static bool got_frame(struct source *source, const struct frame *frame)
 	}
 }
 
-// A session whose standby tells what it holds beyond, or is looked at. False: not understood.
+// A session whose standby tells what it holds beyond. False: not understood.
 static bool got_learning_frame(struct source *source, const struct frame *frame)
 {
 	struct wire_beyond beyond;
-	struct wire_probed probed;
 	struct wire_heartbeat heartbeat;
 
-	if (frame->type == FRAME_BEYOND && source->session == SESSION_LEARNING && wire_get_beyond(frame, &beyond) == 0)
+	if (frame->type == FRAME_BEYOND && wire_get_beyond(frame, &beyond) == 0)
 		greeting_beyond(source, &beyond);
 	else if (frame->type == FRAME_HEARTBEAT && wire_get_heartbeat(frame, &heartbeat) == 0)
 		got_heartbeat(source, &heartbeat);
-	else if (frame->type == FRAME_PROBED && source->session == SESSION_PROBING &&
-	         wire_get_probed(frame, &probed) == 0)
-		inspection_probed(source, &probed);
 	else if (frame->type == FRAME_REFUSE)
 		got_refuse(source, frame);
 	else
@@ -237,11 +223,9 @@ static void channel_frame(void *user, const struct frame *frame)
 	bool known;
 
 	source->heard = clock_now(source->clock);
-	if (source->session >= SESSION_LEARNING && !source_map_sound(source))
-		return;
 	if (source->session == SESSION_READY) {
 		known = got_frame(source, frame);
-	} else if (source->session == SESSION_LEARNING || source->session == SESSION_PROBING) {
+	} else if (source->session == SESSION_LEARNING) {
 		known = got_learning_frame(source, frame);
 	} else {
 		known = frame->type == FRAME_WELCOME || frame->type == FRAME_REFUSE;
@@ -323,7 +307,7 @@ void uplink_free(struct source *source)
 void uplink_heartbeat(struct source *source)
 {
 	uint64_t lag = source_lag(source);
-	enum trouble trouble = source->unexported ? TROUBLE_NOT_EXPORTED : outlook_trouble(source);
+	enum trouble trouble = outlook_trouble(source);
 	struct wire_heartbeat heartbeat = {
 	        .wall = clock_wall(source->clock),
 	        .cut = source->map.cut,
@@ -337,15 +321,6 @@ void uplink_heartbeat(struct source *source)
 	uplink_send(source, FRAME_HEARTBEAT, body, wire_put_heartbeat(body, &heartbeat));
 }
 
-void source_set_exported(struct source *source, bool exported)
-{
-	if (source->unexported == !exported)
-		return;
-	source->unexported = !exported;
-	if (source->channel && source->session >= SESSION_LEARNING)
-		uplink_heartbeat(source);
-}
-
 void uplink_tick(struct source *source)
 {
 	if (!source->channel)
@@ -354,10 +329,8 @@ void uplink_tick(struct source *source)
 		uplink_lost(source, "the peer has been silent for 5 seconds");
 		return;
 	}
-	if (uplink_ready(source)) {
+	if (uplink_ready(source))
 		shipper_mark(source);
-		stage_tick(source);
-	}
 	if (source->session >= SESSION_LEARNING)
 		uplink_heartbeat(source);
 }

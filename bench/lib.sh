@@ -17,10 +17,9 @@ bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name=$(basename "$0")
 results_dir=$bench/results
 build_dir=$bench/../build-bench
-before_dir=
 
 usage() {
-	echo "usage: $name [--runs N] [--seconds N] [--size SIZE] [--sides A,B] [--cases A,B] [--build DIR] [--before DIR] [--out DIR]" >&2
+	echo "usage: $name [--runs N] [--seconds N] [--size SIZE] [--sides A,B] [--cases A,B] [--build DIR] [--out DIR]" >&2
 	echo "sides: ${sides[*]}" >&2
 	echo "cases: ${cases[*]}" >&2
 	exit 2
@@ -48,7 +47,6 @@ options() {
 		--sides) chosen sides "$2" ;;
 		--cases) chosen cases "$2" ;;
 		--build) build_dir=$2 ;;
-		--before) before_dir=$2 ;;
 		--out) results_dir=$2 ;;
 		*) usage ;;
 		esac

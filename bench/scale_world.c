@@ -96,7 +96,7 @@ static void timer_set(struct clock *clock, struct timer *timer, uint64_t deadlin
 	world.timers[world.timer_count++] = timer;
 }
 
-static const struct clock_ops clock_ops = {clock_time, clock_date, clock_date, timer_set, timer_cancel};
+static const struct clock_ops clock_ops = {clock_time, clock_date, timer_set, timer_cancel};
 static struct clock world_clock = {&clock_ops};
 
 static struct timer *next_timer(void)

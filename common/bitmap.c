@@ -120,18 +120,9 @@ static void store_summed(struct bitmap *bitmap, uint64_t index, uint64_t word, u
 	}
 }
 
-// What stands in a word of an empty part was never looked at: whatever it is, it is
-// no member that could be taken as set already.
-static uint64_t known_word(const struct bitmap *bitmap, uint64_t index)
-{
-	bool known = bitmap->levels > 1 ? bitmap->level[1][index / 64] >> (index % 64) & 1 : bitmap->count > 0;
-
-	return known || MUTANT(WORD_BEFORE_SUM) ? bitmap->level[0][index] : 0;
-}
-
 static void put_word(struct bitmap *bitmap, uint64_t index, uint64_t word)
 {
-	uint64_t old = known_word(bitmap, index);
+	uint64_t old = bitmap->level[0][index];
 
 	if (old == word)
 		return;
@@ -249,9 +240,7 @@ void bitmap_clear_all(struct bitmap *bitmap)
 		put_word(bitmap, bit / 64, 0);
 }
 
-// The first word at or after from that is not empty as far as the levels above
-// know: a bit of it.
-static uint64_t next_known(const struct bitmap *bitmap, uint64_t from)
+uint64_t bitmap_next(const struct bitmap *bitmap, uint64_t from)
 {
 	uint64_t first = from / 64;
 	unsigned i = 0;
@@ -276,41 +265,9 @@ static uint64_t next_known(const struct bitmap *bitmap, uint64_t from)
 		from = index + 1;
 	}
 	// ... and down along the first bits.
-	while (i > 1) {
-		i--;
+	while (i-- > 0)
 		from = from * 64 + (uint64_t)__builtin_ctzll(bitmap->level[i][from]);
-	}
-	return i ? from * 64 : from;
-}
-
-void bitmap_recount(struct bitmap *bitmap)
-{
-	uint64_t bit = 0;
-
-	bitmap->count = 0;
-	while ((bit = next_known(bitmap, bit)) != BITMAP_NONE) {
-		uint64_t word = bitmap->level[0][bit / 64];
-
-		bitmap->count += (uint64_t)__builtin_popcountll(word);
-		if (!word)
-			summarise(bitmap, bit / 64, false);
-		bit = (bit / 64 + 1) * 64;
-	}
-}
-
-uint64_t bitmap_next(const struct bitmap *bitmap, uint64_t from)
-{
-	for (;;) {
-		uint64_t word;
-
-		from = next_known(bitmap, from);
-		if (from == BITMAP_NONE)
-			return from;
-		word = bitmap->level[0][from / 64] >> (from % 64);
-		if (word)
-			return from + (uint64_t)__builtin_ctzll(word);
-		from = (from / 64 + 1) * 64; // it was lost
-	}
+	return from;
 }
 
 uint64_t bitmap_run(const struct bitmap *bitmap, uint64_t first, uint64_t max)

@@ -57,9 +57,6 @@ void bitmap_clear_all(struct bitmap *bitmap); // costs what it holds
 // The first member at or after from, or BITMAP_NONE.
 uint64_t bitmap_next(const struct bitmap *bitmap, uint64_t from);
 
-// Words that were lost are empty, whatever the levels above say.
-void bitmap_recount(struct bitmap *bitmap);
-
 // How many members follow one another from first on, at most max.
 uint64_t bitmap_run(const struct bitmap *bitmap, uint64_t first, uint64_t max);
 

@@ -27,7 +27,6 @@ struct timer {
 struct clock_ops {
 	uint64_t (*now)(struct clock *clock);
 	int64_t (*wall)(struct clock *clock);
-	int64_t (*boot)(struct clock *clock);
 	void (*set)(struct clock *clock, struct timer *timer, uint64_t deadline);
 	void (*cancel)(struct clock *clock, struct timer *timer);
 };
@@ -43,14 +42,7 @@ static inline uint64_t clock_now(struct clock *clock)
 	return clock->ops->now(clock);
 }
 
-// Nanoseconds since the machine was booted, also those that it was suspended for;
-// never goes back; the same for all processes. How old a write is, is told by it.
-static inline int64_t clock_boot(struct clock *clock)
-{
-	return clock->ops->boot(clock);
-}
-
-// Nanoseconds since 1970; may jump. For people, and across boots.
+// Nanoseconds since 1970; may jump.
 static inline int64_t clock_wall(struct clock *clock)
 {
 	return clock->ops->wall(clock);

@@ -24,7 +24,6 @@
 // resync       both      pair, discard (boolean), salvage           pair, discarded_bytes, salvage (where it is kept),
 //                        (boolean)                                  note
 // force        agent     pair                                       pair; serves, whatever its peer is
-// volume-accept both     pair, volume                               pair, role; the volume is taken as it is now
 // pause        agent     pair                                       pair
 // resume       agent     pair                                       pair
 // reload       both                                                 pairs (how many)
@@ -54,9 +53,7 @@
 #define CONTROL_DEMOTE "demote"
 #define CONTROL_SWITCHOVER "switchover"
 #define CONTROL_RESYNC "resync"
-#define CONTROL_SERVED "served" // of a standby: whether its primary says that it serves
 #define CONTROL_FORCE "force"
-#define CONTROL_VOLUME_ACCEPT "volume-accept"
 #define CONTROL_PAUSE "pause"
 #define CONTROL_RESUME "resume"
 #define CONTROL_RELOAD "reload"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "events.h"
 #include "log.h"
-#include "reason.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -120,41 +119,6 @@ static void log_rpo(const struct pair_status *status, enum hook_event event)
 		          reason);
 }
 
-// The reason as it is kept here, where it is one that a disk is the cause of.
-static const char *degradation(const char *reason)
-{
-	static const char *const reasons[] = {"standby-disk-full", "standby-disk-error", "standby-error",
-	                                      "standby-failed", "redo-failed"};
-
-	for (size_t i = 0; reason && i < sizeof(reasons) / sizeof(reasons[0]); i++)
-		if (!strcmp(reasons[i], reason))
-			return reasons[i];
-	return NULL;
-}
-
-// Errors that come and go are told as one.
-static void watch_degradation(struct event_watch *watch, struct hooks *hooks, const struct pair_status *status,
-                              uint64_t now)
-{
-	const char *reason = degradation(status->reason);
-
-	if (reason && reason != watch->degraded) {
-		log_event(LOG_LEVEL_ERROR, hook_name(HOOK_DEGRADED), "pair=%s reason=%s", status->config->name, reason);
-		event_happened(hooks, HOOK_DEGRADED, status, reason_meaning(reason));
-		watch->degraded = reason;
-	}
-	if (reason) {
-		watch->sound = 0;
-	} else if (watch->degraded && !watch->sound) {
-		watch->sound = now;
-	} else if (watch->degraded && now - watch->sound >= EVENTS_SETTLE_NSEC) {
-		log_event(LOG_LEVEL_INFO, hook_name(HOOK_RESTORED), "pair=%s reason=%s", status->config->name,
-		          watch->degraded);
-		event_happened(hooks, HOOK_RESTORED, status, NULL);
-		watch->degraded = NULL;
-	}
-}
-
 void event_watch(struct event_watch *watch, struct hooks *hooks, const struct pair_status *status, uint64_t now)
 {
 	static const enum hook_event events[] = {
@@ -165,7 +129,6 @@ void event_watch(struct event_watch *watch, struct hooks *hooks, const struct pa
 	enum rpo_state rpo = status->rpo_state;
 	bool still_at_risk = rpo == RPO_AT_RISK && watch->at_risk;
 
-	watch_degradation(watch, hooks, status, now);
 	if (!watch->begun)
 		watch->begun = now;
 	if (status->connected || now - watch->begun >= EVENTS_SETTLE_NSEC)

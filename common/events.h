@@ -17,8 +17,6 @@ struct event_watch {
 	bool connected, settled;
 	enum rpo_state told;
 	bool at_risk; // when it was looked at last
-	const char *degraded; // the reason that was told; NULL: none
-	uint64_t sound; // clock_now(): without one since then; 0: with one
 };
 
 #define EVENTS_SETTLE_NSEC (5 * NSEC_PER_SEC)
@@ -26,8 +24,7 @@ struct event_watch {
 // Once each RPO_WATCH_NSEC while the pair runs: tells, also in the log, when
 // the RPO comes to be at risk, for longer than one look at it, when it begins
 // to be breached, and when that is over. After a start, what is not known before
-// the peer was heard is given a few seconds. Likewise, which trouble of a disk the
-// status gives for its reason, and when there was none for a few seconds.
+// the peer was heard is given a few seconds.
 void event_watch(struct event_watch *watch, struct hooks *hooks, const struct pair_status *status, uint64_t now);
 
 // A connection that never was does not end.

@@ -68,7 +68,6 @@ void write_lineage(struct writer *writer, const struct lineage *lineage)
 	for (unsigned i = 0; i < lineage->count; i++) {
 		write_id(writer, &lineage->ancestors[i].generation);
 		write_u64(writer, lineage->ancestors[i].epoch);
-		write_id(writer, &lineage->ancestors[i].epoch_id);
 	}
 }
 
@@ -96,39 +95,7 @@ void read_lineage(struct reader *reader, struct lineage *lineage)
 	for (unsigned i = 0; i < lineage->count; i++) {
 		lineage->ancestors[i].generation = read_some_id(reader);
 		lineage->ancestors[i].epoch = read_u63(reader);
-		lineage->ancestors[i].epoch_id = read_id(reader);
 		reader_demand(reader, !repeats(lineage, i));
-	}
-}
-
-void write_epoch_ids(struct writer *writer, const struct epoch_ids *ids)
-{
-	write_u64(writer, ids->forgotten);
-	write_u32(writer, ids->count);
-	write_u32(writer, 0);
-	for (unsigned i = 0; i < ids->count; i++) {
-		write_u64(writer, ids->list[i].epoch);
-		write_id(writer, &ids->list[i].id);
-	}
-}
-
-void read_epoch_ids(struct reader *reader, struct epoch_ids *ids)
-{
-	uint64_t before = 0;
-
-	memset(ids, 0, sizeof(*ids));
-	ids->forgotten = read_u63(reader);
-	ids->count = read_u32(reader);
-	read_zeroes(reader, 4);
-	if (ids->count > EPOCH_IDS_MAX) {
-		ids->count = 0;
-		reader->bad = true;
-	}
-	for (unsigned i = 0; i < ids->count; i++) {
-		ids->list[i].epoch = read_u63(reader);
-		ids->list[i].id = read_some_id(reader);
-		reader_demand(reader, ids->list[i].epoch > before);
-		before = ids->list[i].epoch;
 	}
 }
 

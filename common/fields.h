@@ -24,16 +24,10 @@ struct id read_some_id(struct reader *reader); // must not be none
 void write_name(struct writer *writer, const char *name);
 void read_name(struct reader *reader, char name[NAME_FIELD_BYTES]);
 
-// Generation, u32 count, u32 zero, and 40 bytes an ancestor. No generation may
+// Generation, u32 count, u32 zero, and 24 bytes an ancestor. No generation may
 // appear in it twice.
 void write_lineage(struct writer *writer, const struct lineage *lineage);
 void read_lineage(struct reader *reader, struct lineage *lineage);
-
-// The number forgotten, u32 count, u32 zero, and 24 bytes an epoch, their numbers
-// rising. At most EPOCH_IDS_BYTES.
-#define EPOCH_IDS_BYTES (16 + EPOCH_IDS_MAX * 24)
-void write_epoch_ids(struct writer *writer, const struct epoch_ids *ids);
-void read_epoch_ids(struct reader *reader, struct epoch_ids *ids);
 
 // Epochs, clocks and durations stay below 2^63, so that the difference of two
 // never overflows.

@@ -345,11 +345,6 @@ struct disk *file_disk_open(struct loop *loop, const char *path, const struct fi
 	return &disk->disk;
 }
 
-int file_disk_fd(const struct disk *base)
-{
-	return ((const struct file_disk *)base)->file.fd;
-}
-
 void file_disk_close(struct disk *base)
 {
 	struct file_disk *disk = (struct file_disk *)base;

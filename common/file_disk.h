@@ -38,10 +38,6 @@ struct file_disk_options {
 struct disk *file_disk_open(struct loop *loop, const char *path, const struct file_disk_options *options,
                             struct error *err);
 
-// For what the interface has not: to ask the system of the file, to read it
-// without the loop. The disk's own.
-int file_disk_fd(const struct disk *disk);
-
 // Nothing may be under way. NULL is harmless.
 void file_disk_close(struct disk *disk);
 

@@ -7,25 +7,17 @@
 // A region is durably in the log before the first write to it is handed to the
 // disk. It leaves the log only after its blocks are durable on the standby and
 // a flush of the device that began after its last write has completed: before
-// that, the standby may hold a write that the primary can still lose. A flush
-// that fails leaves its regions in the log for as long as the machine is up.
+// that, the standby may hold a write that the primary can still lose.
 //
 // The log is a bitmap of regions in pages of 4 KiB, each kept in two slots that
 // are written in turn, so that a torn write leaves the former page. Writers
 // that need the same page share one write of it.
-//
-// What is found in it may lie in a volatile cache only, when a process died
-// while it wrote a page: it is written again in its place before anybody relies
-// on it, since a flush does not bring back what one before it has lost. Where a
-// log cannot be read or written so, a new one begins, with an id of its own in
-// each slot: what is left of the former one does not count, whatever its
-// sequences are, and both together are no log.
 #ifndef STEAD_INTENT_H
 #define STEAD_INTENT_H
 
 #include "block.h"
 #include "disk.h"
-#include "epoch_ids.h"
+#include "lineage.h"
 #include "waiter.h"
 
 #include <stdbool.h>
@@ -39,9 +31,8 @@ struct intent_config {
 	uint32_t region_blocks;
 	unsigned volume_count;
 	uint64_t blocks[VOLUMES_MAX];
-	uint64_t (*random)(void *user);
 	void (*wrote)(void *user); // a write of a page has ended
-	void *user; // of both
+	void *user;
 };
 
 // What else must survive a power failure of the primary; in the first page.
@@ -49,9 +40,6 @@ struct intent_facts {
 	uint64_t cut; // the last epoch that was cut
 	uint64_t acknowledged; // the last that the standby had called durable then
 	bool suspect; // changes were forgotten: all blocks are to be compared
-	struct epoch_ids ids; // of the epochs that the standby may hold
-	bool lost; // what was noted before: the last epoch that was cut is not known
-	uint32_t doubts; // volumes of which a flush has failed in this boot of the machine, as bits
 };
 
 uint64_t intent_bytes(unsigned volume_count, const uint64_t *blocks, uint32_t region_blocks);
@@ -61,9 +49,9 @@ struct intent *intent_new(const struct intent_config *config);
 void intent_free(struct intent *intent);
 
 // Reads the log; done() gets 0; -ENOENT when there is none; -EILSEQ when a page
-// is damaged, or of another generation or log; or the disk's error. After an
-// error any region may have been active and may be unflushed, and a new log
-// begins that is empty. Nothing else may be called before.
+// is damaged or of another generation; or the read's error. After an error any
+// region may have been active, and the log is empty. Nothing else may be called
+// before.
 void intent_load(struct intent *intent, void (*done)(void *user, int error), void *user);
 
 // Writes the facts into the log. noted: what is durable in it.
@@ -72,45 +60,22 @@ void intent_retry(struct intent *intent); // what could not be written
 const struct intent_facts *intent_facts(const struct intent *intent);
 uint64_t intent_noted_cut(const struct intent *intent);
 uint64_t intent_noted_acknowledged(const struct intent *intent);
-bool intent_noted_suspect(const struct intent *intent); // or it may be; so it is before anything is noted
 
-// The first region at or after from that is in the log, or shall be; UINT64_MAX: none.
+// The first logged region at or after from; UINT64_MAX: none.
 uint64_t intent_next(const struct intent *intent, unsigned volume, uint64_t from);
 bool intent_empty(const struct intent *intent);
 
 // Whether all regions of the blocks are in the log. If not they will be, and
-// the waiter is woken when that was tried; -EAGAIN: it waits now; 0; or why
-// they cannot be written to the log, which is tried again with intent_retry()
-// or intent_try().
+// the waiter is woken when that was tried; -EAGAIN: it waits now; 0; or the
+// error of the log's disk, whereupon the write must not be made.
 int intent_pass(struct intent *intent, unsigned volume, uint64_t first, uint64_t count, struct waiter *waiter);
-
-// Tries now to write what the region of a block is in: -EAGAIN, and the waiter
-// is woken when that was tried; or -ENOMEM.
-int intent_try(struct intent *intent, unsigned volume, uint64_t block, struct waiter *waiter);
-
-// Whether everybody who passed is in the log, also those who were told that
-// they could not be; and the last write of each page worked.
-bool intent_whole(const struct intent *intent);
-
-int intent_error(const struct intent *intent); // why the last write of some page failed; 0: none has
 
 // The blocks were written, or may have been.
 void intent_written(struct intent *intent, unsigned volume, uint64_t first, uint64_t count);
 
-// A flush of every device begins, and has completed. One at a time. Of a device
-// of which it failed, intent_doubt() is told before.
+// A flush of every device begins, and has completed. One at a time.
 void intent_flush_begins(struct intent *intent);
-void intent_flushed(struct intent *intent);
-
-// A flush of that device failed, or may have without anybody being told: what
-// was written since the last one that worked may be lost, now or later, and no
-// flush tells. Such regions do not leave the log any more; each() of them.
-void intent_doubt(struct intent *intent, unsigned volume,
-                  void (*each)(void *user, unsigned volume, uint64_t first, uint64_t count), void *user);
-
-// Each region of that device that is in doubt.
-void intent_doubtful(const struct intent *intent, unsigned volume,
-                     void (*each)(void *user, unsigned volume, uint64_t first, uint64_t count), void *user);
+void intent_flushed(struct intent *intent, bool ok);
 
 // Takes regions out of the log that were flushed and of which clean() says that
 // the standby has their blocks. The pages are written some time.

@@ -2,8 +2,7 @@
 // The pages of the log: what a slot looks like, and how it is written.
 #include "intent_impl.h"
 
-#include "fields.h"
-#include "mutant.h"
+#include "bytes.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,22 +10,15 @@
 #include <xxhash.h>
 
 #define MAGIC 0x544e5449 // "ITNT"
-#define VERSION 2
+#define VERSION 1
 
 // A slot:  0 magic  4 version  8 checksum of what follows  16 sequence
 //          24 volume  28 page  32 generation  48 facts, in the first page:
-//          48 cut  56 acknowledged  64 suspect  72 ids of epochs
-//          472 log  488 doubts  492 lost  496 zero  512 bits
-#define IDS_OFFSET 72
-#define LOG_OFFSET 472
-
-_Static_assert(IDS_OFFSET + EPOCH_IDS_BYTES <= LOG_OFFSET, "the header holds the ids");
-
+//          48 cut  56 acknowledged  64 suspect  72 zero  128 bits
 static void put_slot(const struct page *page, uint8_t *slot)
 {
 	const struct bitmap *wanted = &page->intent->wanted[page->volume];
 	uint64_t first = page->index * (uint64_t)PAGE_WORDS, words = bitmap_words(wanted->bits);
-	struct writer ids = writer_begin(slot + IDS_OFFSET);
 
 	memset(slot, 0, SLOT_BYTES);
 	put_u32(slot, MAGIC);
@@ -39,11 +31,7 @@ static void put_slot(const struct page *page, uint8_t *slot)
 		put_u64(slot + 48, page->intent->facts.cut);
 		put_u64(slot + 56, page->intent->facts.acknowledged);
 		put_u64(slot + 64, page->intent->facts.suspect);
-		write_epoch_ids(&ids, &page->intent->facts.ids);
-		put_u32(slot + LOG_OFFSET + 16, page->intent->facts.doubts);
-		put_u32(slot + LOG_OFFSET + 20, page->intent->facts.lost);
 	}
-	memcpy(slot + LOG_OFFSET, page->intent->id.bytes, 16);
 	for (unsigned i = 0; i < PAGE_WORDS && first + i < words; i++)
 		put_u64(slot + HEADER_BYTES + i * 8, bitmap_word(wanted, first + i));
 	put_u64(slot + 8, XXH3_64bits(slot + 16, SLOT_BYTES - 16));
@@ -51,11 +39,7 @@ static void put_slot(const struct page *page, uint8_t *slot)
 
 static bool slot_valid(const struct page *page, const uint8_t *slot)
 {
-	struct reader reader = reader_begin(slot + IDS_OFFSET, EPOCH_IDS_BYTES);
-	struct epoch_ids ids;
-
-	read_epoch_ids(&reader, &ids);
-	return !reader.bad && get_u32(slot) == MAGIC && get_u32(slot + 4) == VERSION &&
+	return get_u32(slot) == MAGIC && get_u32(slot + 4) == VERSION &&
 	       get_u64(slot + 8) == XXH3_64bits(slot + 16, SLOT_BYTES - 16) && get_u32(slot + 24) == page->volume &&
 	       get_u32(slot + 28) == page->index && !memcmp(slot + 32, page->intent->config.generation.bytes, 16) &&
 	       get_u64(slot + 16) > 0;
@@ -71,18 +55,13 @@ static void add_slot(struct page *page, const uint8_t *slot)
 	struct intent *intent = page->intent;
 	uint64_t first = page->index * (uint64_t)PAGE_WORDS;
 	uint64_t words = bitmap_words(intent->regions[page->volume]);
-	struct reader ids = reader_begin(slot + IDS_OFFSET, EPOCH_IDS_BYTES);
 
 	if (page == intent->pages) {
-		read_epoch_ids(&ids, &intent->facts.ids);
 		intent->facts.cut = get_u64(slot + 48);
 		intent->facts.acknowledged = get_u64(slot + 56);
 		intent->facts.suspect = get_u64(slot + 64) != 0;
-		intent->facts.doubts = get_u32(slot + LOG_OFFSET + 16);
-		intent->facts.lost = get_u32(slot + LOG_OFFSET + 20) != 0;
 		intent->noted_cut = intent->facts.cut;
 		intent->noted_acknowledged = intent->facts.acknowledged;
-		intent->noted_trusted = !intent->facts.suspect;
 	}
 	for (unsigned i = 0; i < PAGE_WORDS && first + i < words; i++) {
 		uint64_t word = get_u64(slot + HEADER_BYTES + i * 8);
@@ -93,46 +72,20 @@ static void add_slot(struct page *page, const uint8_t *slot)
 	}
 }
 
-static bool slot_empty(const uint8_t *slot)
+int page_read(struct page *page, const uint8_t *slots)
 {
-	for (unsigned i = 0; i < PAGE_WORDS; i++)
-		if (get_u64(slot + HEADER_BYTES + i * 8))
-			return false;
-	return true;
-}
-
-static struct id slot_log(const uint8_t *slot)
-{
-	struct id id;
-
-	memcpy(id.bytes, slot + LOG_OFFSET, sizeof(id.bytes));
-	return id;
-}
-
-int page_read(struct page *page, const uint8_t *slots, const uint8_t **slot)
-{
-	struct intent *intent = page->intent;
-	const uint8_t *both[2] = {slots, slots + SLOT_BYTES}, *newest;
-	bool valid[2] = {slot_valid(page, both[0]), slot_valid(page, both[1])};
-	bool blank = slot_blank(both[0]) && slot_blank(both[1]);
+	bool valid[2] = {slot_valid(page, slots), slot_valid(page, slots + SLOT_BYTES)};
+	bool blank = slot_blank(slots) && slot_blank(slots + SLOT_BYTES);
 	uint64_t sequence[2] = {get_u64(slots + 16), get_u64(slots + SLOT_BYTES + 16)};
-	struct id log[2] = {slot_log(both[0]), slot_log(both[1])};
-	unsigned pick = valid[0] && valid[1] ? sequence[1] > sequence[0] : valid[1];
 
-	*slot = NULL;
 	if (!valid[0] && !valid[1])
-		return !blank ? -EILSEQ : page == intent->pages ? -ENOENT : 0;
-	if (id_is_none(&intent->id))
-		intent->id = log[pick];
-	if (!MUTANT(INTENT_LOGS_MIXED) &&
-	    (!id_equal(&log[pick], &intent->id) || (valid[!pick] && !id_equal(&log[!pick], &intent->id))))
-		return -EILSEQ;
-	newest = both[pick];
-	page->sequence = sequence[pick];
-	add_slot(page, newest);
-	// Released regions that come back do no harm; facts do.
-	if (page == intent->pages || !slot_empty(newest))
-		*slot = newest;
+		return !blank ? -EILSEQ : page == page->intent->pages ? -ENOENT : 0;
+	for (unsigned i = 0; i < 2; i++) {
+		if (!valid[i] || (valid[!i] && sequence[!i] > sequence[i]))
+			continue;
+		page->sequence = sequence[i];
+		add_slot(page, slots + (size_t)i * SLOT_BYTES);
+	}
 	return 0;
 }
 
@@ -149,11 +102,7 @@ static void page_written(struct disk_io *io, int error)
 	if (error) {
 		page->sequence--; // the other slot is the only good one
 		page->wanted = true;
-		page->owes |= page->owing;
-	} else if (page->former && --page->former) {
-		page->wanted = true;
 	}
-	page->owing = false;
 	// What was released meanwhile is not in the page that follows.
 	for (unsigned i = 0; !error && i < PAGE_WORDS && first + i < words; i++) {
 		uint64_t word = get_u64(page->slot + HEADER_BYTES + i * 8);
@@ -165,7 +114,6 @@ static void page_written(struct disk_io *io, int error)
 	if (!error && page == intent->pages) {
 		intent->noted_cut = get_u64(page->slot + 48);
 		intent->noted_acknowledged = get_u64(page->slot + 56);
-		intent->noted_trusted = get_u64(page->slot + 64) == 0;
 	}
 	free(page->slot);
 	page->slot = NULL;
@@ -188,8 +136,6 @@ void page_write(struct page *page)
 	}
 	page->wanted = false;
 	page->writing = true;
-	page->owing = page->owes;
-	page->owes = false;
 	page->sequence++;
 	put_slot(page, page->slot);
 	page->io = (struct disk_io){

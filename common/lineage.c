@@ -6,13 +6,38 @@
 #include <stddef.h>
 #include <string.h>
 
-void lineage_push(struct lineage *lineage, const struct id *generation, uint64_t epoch, const struct id *epoch_id)
+bool id_equal(const struct id *a, const struct id *b)
+{
+	return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}
+
+bool id_is_none(const struct id *id)
+{
+	static const struct id none;
+
+	return id_equal(id, &none);
+}
+
+struct id id_random(uint64_t (*random)(void *user), void *user)
+{
+	uint64_t words[2];
+	struct id id;
+
+	words[0] = random(user);
+	words[1] = random(user);
+	memcpy(id.bytes, words, sizeof(id.bytes));
+	if (id_is_none(&id))
+		id.bytes[0] = 1;
+	return id;
+}
+
+void lineage_push(struct lineage *lineage, const struct id *generation, uint64_t epoch)
 {
 	if (!id_is_none(&lineage->generation)) {
 		unsigned kept = lineage->count < ANCESTORS_MAX ? lineage->count : ANCESTORS_MAX - 1;
 
 		memmove(&lineage->ancestors[1], &lineage->ancestors[0], kept * sizeof(lineage->ancestors[0]));
-		lineage->ancestors[0] = (struct ancestor){lineage->generation, epoch, *epoch_id};
+		lineage->ancestors[0] = (struct ancestor){lineage->generation, epoch};
 		lineage->count = kept + 1;
 	}
 	lineage->generation = *generation;
@@ -32,16 +57,16 @@ const struct ancestor *lineage_find(const struct lineage *lineage, const struct 
 // The newest generation that two lineages share, and the epoch at which each
 // left it.
 struct fork {
-	struct ancestor mine, peers; // epoch STILL_IN: the present generation
+	uint64_t mine, peers;
 	bool my_parent, peers_parent; // left at once for the present generation
 };
 
-static struct ancestor left_at(const struct lineage *lineage, const struct id *generation, bool *parent)
+static uint64_t left_at(const struct lineage *lineage, const struct id *generation, bool *parent)
 {
 	const struct ancestor *ancestor = lineage_find(lineage, generation);
 
 	*parent = ancestor == lineage->ancestors;
-	return ancestor ? *ancestor : (struct ancestor){.epoch = STILL_IN};
+	return ancestor ? ancestor->epoch : STILL_IN;
 }
 
 static bool knows(const struct lineage *lineage, const struct id *generation)
@@ -70,47 +95,26 @@ static bool find_fork(const struct lineage *mine, const struct lineage *peers, s
 	return true;
 }
 
-static bool refuted(const struct id *a, const struct id *b)
-{
-	return !id_is_none(a) && !id_is_none(b) && !id_equal(a, b) && !MUTANT(EPOCH_BY_NUMBER);
-}
-
-static bool confirmed(const struct id *a, const struct id *b)
-{
-	return (!id_is_none(a) && id_equal(a, b)) || MUTANT(EPOCH_BY_NUMBER);
-}
-
 // Same generation.
 static enum verdict judge_same(const struct standing *primary, const struct standing *standby)
 {
-	bool unlogged = (primary->unlogged || standby->unlogged) && !MUTANT(UNLOGGED_ROLLED_BACK);
-
 	if (standby->returned)
 		return standby->yields ? VERDICT_COMPARE : VERDICT_DIVERGED;
-	if (!standby->consistent || MUTANT(ROLLBACK_IGNORED))
-		return VERDICT_CONTINUE;
-	if (standby->epoch > primary->epoch)
-		return standby->yields || unlogged ? VERDICT_COMPARE : VERDICT_ROLLED_BACK;
-	if (epoch_ids_match(&primary->cuts, standby->epoch, &standby->epoch_id) == EPOCH_FOREIGN)
-		return standby->yields || unlogged ? VERDICT_COMPARE : VERDICT_COPIED;
+	if (standby->consistent && standby->epoch > primary->epoch && !MUTANT(ROLLBACK_IGNORED))
+		return standby->yields ? VERDICT_COMPARE : VERDICT_ROLLED_BACK;
 	return VERDICT_CONTINUE;
 }
 
-// The primary left the standby's generation, its parent or an earlier one, for
-// its own.
-static enum verdict judge_descendant(const struct ancestor *left, bool parent, const struct standing *standby)
+// The primary left the standby's generation at an epoch, parent: for its own.
+static enum verdict judge_descendant(uint64_t epoch, bool parent, const struct standing *standby)
 {
-	bool other = standby->epoch == left->epoch && refuted(&standby->epoch_id, &left->epoch_id);
-
 	if (standby->returned)
-		return parent && standby->mapped && left->epoch <= standby->epoch ? VERDICT_RESYNC : VERDICT_COMPARE;
+		return parent && standby->mapped && epoch <= standby->epoch ? VERDICT_RESYNC : VERDICT_COMPARE;
 	// While it is not consistent there is nothing to lose, and its epoch may
 	// be one of the full sync.
-	if (standby->consistent && (standby->epoch > left->epoch || other) && !standby->yields)
+	if (standby->consistent && standby->epoch > epoch && !standby->yields)
 		return VERDICT_DIVERGED;
-	return parent && standby->epoch == left->epoch && confirmed(&standby->epoch_id, &left->epoch_id)
-	               ? VERDICT_RESYNC
-	               : VERDICT_COMPARE;
+	return parent && standby->epoch == epoch ? VERDICT_RESYNC : VERDICT_COMPARE;
 }
 
 // Both went on from the same generation.
@@ -118,8 +122,8 @@ static enum verdict judge_forked(const struct fork *fork, const struct standing 
 {
 	if (!standby->yields && !MUTANT(FORK_NOT_REFUSED))
 		return VERDICT_DIVERGED;
-	return fork->mine.epoch == fork->peers.epoch && confirmed(&fork->mine.epoch_id, &fork->peers.epoch_id) &&
-	                       fork->my_parent && fork->peers_parent && standby->returned && standby->mapped
+	return fork->mine == fork->peers && fork->my_parent && fork->peers_parent && standby->returned &&
+	                       standby->mapped
 	               ? VERDICT_RESYNC
 	               : VERDICT_COMPARE;
 }
@@ -130,10 +134,10 @@ static enum verdict judge_pair(const struct standing *primary, const struct stan
 
 	if (!find_fork(&primary->lineage, &standby->lineage, &fork))
 		return VERDICT_UNRELATED;
-	if (fork.mine.epoch == STILL_IN)
-		return fork.peers.epoch == STILL_IN ? judge_same(primary, standby) : VERDICT_FENCED;
-	if (fork.peers.epoch == STILL_IN)
-		return judge_descendant(&fork.mine, fork.my_parent, standby);
+	if (fork.mine == STILL_IN)
+		return fork.peers == STILL_IN ? judge_same(primary, standby) : VERDICT_FENCED;
+	if (fork.peers == STILL_IN)
+		return judge_descendant(fork.mine, fork.my_parent, standby);
 	return judge_forked(&fork, standby);
 }
 
@@ -143,9 +147,9 @@ static enum verdict judge_primaries(const struct standing *mine, const struct st
 
 	if (!find_fork(&mine->lineage, &peers->lineage, &fork))
 		return VERDICT_UNRELATED;
-	if ((fork.mine.epoch == STILL_IN) == (fork.peers.epoch == STILL_IN))
+	if ((fork.mine == STILL_IN) == (fork.peers == STILL_IN))
 		return VERDICT_SPLIT_BRAIN;
-	return fork.mine.epoch == STILL_IN ? VERDICT_FENCED : VERDICT_PEER_FENCED;
+	return fork.mine == STILL_IN ? VERDICT_FENCED : VERDICT_PEER_FENCED;
 }
 
 enum verdict lineage_judge(const struct standing *mine, const struct standing *peers)

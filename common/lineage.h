@@ -4,13 +4,14 @@
 #ifndef STEAD_LINEAGE_H
 #define STEAD_LINEAGE_H
 
-#include "epoch_ids.h"
-#include "id.h"
-
 #include <stdbool.h>
 #include <stdint.h>
 
 #define ANCESTORS_MAX 32
+
+struct id {
+	uint8_t bytes[16]; // random; all zero: none
+};
 
 enum role {
 	ROLE_PRIMARY = 1,
@@ -20,7 +21,6 @@ enum role {
 struct ancestor {
 	struct id generation;
 	uint64_t epoch; // the last epoch of it that its descendant holds
-	struct id epoch_id; // of that epoch; none: not known
 };
 
 struct lineage {
@@ -36,12 +36,9 @@ struct standing {
 	struct lineage lineage;
 	int64_t born; // wall clock of the promotion that made the generation, ns; 0: made by pairing
 	uint64_t epoch; // of its generation. Primary: the last cut; standby: the last durable, or where it returned
-	struct id epoch_id; // standby: of that epoch; none: it is not known, or not an epoch
-	struct epoch_ids cuts; // primary: the epochs that it cut
 	bool consistent; // standby: it holds that epoch
 	bool returned; // standby that was a primary, and may hold blocks beyond
 	bool mapped; // returned: it knows which
-	bool unlogged; // primary: it does not know its last cut; standby: its primary said that it could not note it
 	bool yields; // standby: what it holds may be overwritten, the administrator said
 };
 
@@ -50,7 +47,6 @@ enum verdict {
 	VERDICT_RESYNC, // the standby lacks what changed since it was left behind, beside what it holds beyond
 	VERDICT_COMPARE, // the standby may follow, but which blocks differ is not known
 	VERDICT_ROLLED_BACK, // the standby knows an epoch that the primary never cut
-	VERDICT_COPIED, // so it does, and the number is one that the primary gave to another: a copy of it ran
 	VERDICT_DIVERGED, // the standby holds what its primary never had, and nobody said that it yields
 	VERDICT_FENCED, // the peer's generation is newer than ours: stop serving
 	VERDICT_PEER_FENCED, // ours is newer than the peer's: it must stop serving
@@ -59,8 +55,12 @@ enum verdict {
 	VERDICT_NO_PRIMARY, // both are standby
 };
 
+bool id_equal(const struct id *a, const struct id *b);
+bool id_is_none(const struct id *id);
+struct id id_random(uint64_t (*random)(void *user), void *user); // not none
+
 // Makes generation the newest of the lineage, its parent left at epoch.
-void lineage_push(struct lineage *lineage, const struct id *generation, uint64_t epoch, const struct id *epoch_id);
+void lineage_push(struct lineage *lineage, const struct id *generation, uint64_t epoch);
 
 // Looks generation up among the ancestors; NULL when it is not one.
 const struct ancestor *lineage_find(const struct lineage *lineage, const struct id *generation);

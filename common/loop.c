@@ -94,15 +94,6 @@ static int64_t wall(struct clock *clock)
 	return ts.tv_sec * (int64_t)NSEC_PER_SEC + ts.tv_nsec;
 }
 
-static int64_t boot(struct clock *clock)
-{
-	struct timespec ts;
-
-	(void)clock;
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return ts.tv_sec * (int64_t)NSEC_PER_SEC + ts.tv_nsec;
-}
-
 static void heap_put(struct loop *loop, unsigned slot, struct entry entry)
 {
 	loop->heap[slot] = entry;
@@ -175,7 +166,7 @@ static void timer_cancel(struct clock *clock, struct timer *timer)
 		heap_sift(loop, timer->slot, last);
 }
 
-static const struct clock_ops clock_ops = {now, wall, boot, timer_set, timer_cancel};
+static const struct clock_ops clock_ops = {now, wall, timer_set, timer_cancel};
 
 static void fire_timers(struct loop *loop)
 {

@@ -10,7 +10,7 @@
 #include <xxhash.h>
 
 #define MAP_MAGIC "STEADMAP"
-#define MAP_VERSION 2
+#define MAP_VERSION 1
 #define PAGE 4096
 #define RUN_MAX UINT32_C(0x40000000) // blocks
 #define MERGE_WORDS 16384 // in one call: well under a millisecond
@@ -34,15 +34,13 @@ struct head {
 struct use {
 	struct id boot; // of the last that opened it
 	uint64_t clean; // 1: closed
-	int64_t closed; // clock_boot() when it was last closed
-	uint64_t content; // clean: digest of the other pages
 	uint64_t check;
 };
 
 struct record_set {
 	uint64_t state;
 	uint64_t epoch;
-	int64_t oldest, since;
+	int64_t oldest;
 };
 
 struct record {
@@ -51,9 +49,7 @@ struct record {
 	uint64_t acknowledged;
 	struct id sync;
 	uint64_t flags;
-	struct id boot; // that the times since are of
 	struct record_set sets[MAP_SETS];
-	struct epoch_ids ids;
 	uint64_t check;
 };
 
@@ -114,40 +110,19 @@ static bool head_matches(const struct head *head, const struct map_identity *ide
 	       !memcmp(head->blocks, identity->blocks, identity->volume_count * sizeof(uint64_t));
 }
 
-static bool sound(const struct page *page, const struct map_identity *identity)
-{
-	return head_matches(&page->head, identity) && newest_record(page) && page->use.check == CHECK(&page->use);
-}
-
-bool map_running(const void *memory, const struct map_identity *identity)
+bool map_trusted(const void *memory, const struct map_identity *identity)
 {
 	const struct page *page = memory;
 
-	return sound(page, identity) && !page->use.clean &&
-	       (id_equal(&page->use.boot, &identity->boot) || MUTANT(MAP_TRUSTED_AFTER_POWER_LOSS));
-}
-
-bool map_closed(const void *memory, const struct map_identity *identity)
-{
-	const struct page *page = memory;
-
-	return sound(page, identity) && page->use.clean;
-}
-
-bool map_trusted(const void *page, const struct map_identity *identity)
-{
-	return map_running(page, identity) || map_closed(page, identity);
+	return head_matches(&page->head, identity) && newest_record(page) && page->use.check == CHECK(&page->use) &&
+	       (page->use.clean || id_equal(&page->use.boot, &identity->boot) || MUTANT(MAP_TRUSTED_AFTER_POWER_LOSS));
 }
 
 void map_wipe(void *memory, const struct map_identity *identity)
 {
-	// A first page of zeroes says that all of it is.
-	memset(memory, 0xff, PAGE);
-	store_barrier(memory);
-	memset((uint8_t *)memory + PAGE, 0, map_bytes(identity->volume_count, identity->blocks) - PAGE);
-	store_barrier(memory);
 	memset(memory, 0, PAGE);
 	store_barrier(memory);
+	memset((uint8_t *)memory + PAGE, 0, map_bytes(identity->volume_count, identity->blocks) - PAGE);
 }
 
 static void format(struct page *page, const struct map_identity *identity, uint64_t key)
@@ -165,28 +140,10 @@ static void format(struct page *page, const struct map_identity *identity, uint6
 	store_barrier(head);
 }
 
-// When it was, by the clock of this boot. After another one only the wall clock
-// says how long it was off, and that may have been set: it was at least as long
-// as it had been when the map was closed.
-static int64_t since_boot(const struct page *page, const struct map_identity *identity, const struct record *record,
-                          const struct record_set *set)
+static void read_record(struct map *map, const struct record *record)
 {
-	int64_t known = page->use.closed - set->since, told = identity->wall - set->oldest;
-
-	if (id_equal(&record->boot, &identity->boot))
-		return set->since;
-	if (told > known)
-		known = told;
-	return identity->now - (known > 0 ? known : 0);
-}
-
-static void read_record(struct map *map, const struct page *page, const struct map_identity *identity)
-{
-	const struct record *record = newest_record(page);
-
 	map->cut = record->cut;
 	map->acknowledged = record->acknowledged;
-	map->ids = record->ids;
 	map->sync = record->sync;
 	map->suspect = record->flags & RECORD_SUSPECT;
 	map->partial = record->flags & RECORD_PARTIAL;
@@ -197,7 +154,6 @@ static void read_record(struct map *map, const struct page *page, const struct m
 			continue;
 		set->state = SET_FROZEN;
 		set->oldest = record->sets[i].oldest;
-		set->since = since_boot(page, identity, record, &record->sets[i]);
 		// What was open when the process died was not cut.
 		set->epoch = record->sets[i].state == SET_FROZEN ? record->sets[i].epoch : 0;
 	}
@@ -228,9 +184,9 @@ int map_open(struct map *map, void *memory, const struct map_identity *identity,
 	struct page *page = memory;
 	uint8_t *bits = (uint8_t *)memory + PAGE;
 	bool kept = map_trusted(memory, identity);
+	const struct record *record;
 
-	*map = (struct map){
-	        .memory = memory, .boot = identity->boot, .volume_count = identity->volume_count, .suspect = true};
+	*map = (struct map){.memory = memory, .volume_count = identity->volume_count, .suspect = true};
 	*damaged = 0;
 	if (!kept)
 		format(page, identity, key);
@@ -240,10 +196,13 @@ int map_open(struct map *map, void *memory, const struct map_identity *identity,
 			return -ENOMEM;
 		}
 	}
-	if (kept)
-		read_record(map, page, identity);
-	map->rebooted = !id_equal(&page->use.boot, &identity->boot);
-	map_resume(page, &identity->boot);
+	record = kept ? newest_record(page) : NULL;
+	if (record)
+		read_record(map, record);
+	page->use.boot = identity->boot;
+	page->use.clean = 0;
+	page->use.check = CHECK(&page->use);
+	store_barrier(&page->use);
 	return 0;
 }
 
@@ -270,17 +229,12 @@ void map_save(struct map *map)
 	        .number = newest ? newest->number + 1 : 1,
 	        .cut = map->cut,
 	        .acknowledged = map->acknowledged,
-	        .ids = map->ids,
 	        .sync = map->sync,
 	        .flags = (map->suspect ? RECORD_SUSPECT : 0) | (map->partial ? RECORD_PARTIAL : 0),
-	        .boot = map->boot,
 	};
 
-	for (unsigned i = 0; i < MAP_SETS; i++) {
-		const struct change_set *set = &map->sets[i];
-
-		record.sets[i] = (struct record_set){set->state, set->epoch, set->oldest, set->since};
-	}
+	for (unsigned i = 0; i < MAP_SETS; i++)
+		record.sets[i] = (struct record_set){map->sets[i].state, map->sets[i].epoch, map->sets[i].oldest};
 	record.check = CHECK(&record);
 	for (unsigned i = 0; i < 2; i++) {
 		memcpy(&page->records[i], &record, sizeof(record));
@@ -295,68 +249,12 @@ void map_suspect(struct map *map)
 	map->partial = false;
 }
 
-void map_cut(struct map *map, const struct id *id)
-{
-	map->cut++;
-	epoch_ids_add(&map->ids, map->cut, id);
-}
-
-void map_acknowledge(struct map *map, uint64_t epoch)
-{
-	map->acknowledged = epoch;
-	epoch_ids_keep_from(&map->ids, epoch);
-}
-
-bool map_covers(const struct map *map, const struct epoch_id *left)
-{
-	if (left->epoch > map->cut || (left->epoch < map->acknowledged && !MUTANT(LOST_EPOCHS_BELIEVED)))
-		return false;
-	return epoch_ids_match(&map->ids, left->epoch, &left->id) == EPOCH_OURS || MUTANT(LOST_EPOCHS_BELIEVED);
-}
-
-void map_close(void *memory, int64_t now, uint64_t content)
+void map_close(void *memory)
 {
 	struct page *page = memory;
 
 	page->use.clean = 1;
-	page->use.closed = now;
-	page->use.content = content;
 	page->use.check = CHECK(&page->use);
-	store_barrier(&page->use);
-}
-
-uint64_t map_content(const void *page)
-{
-	return ((const struct page *)page)->use.content;
-}
-
-void map_resume(void *memory, const struct id *boot)
-{
-	struct page *page = memory;
-
-	page->use.boot = *boot;
-	page->use.clean = 0;
-	page->use.content = 0;
-	page->use.check = CHECK(&page->use);
-	store_barrier(&page->use);
-}
-
-uint64_t map_digest(uint64_t digest, uint64_t index, const void *page)
-{
-	const uint8_t *bytes = page;
-	uint64_t parts[3] = {digest, index};
-
-	if (!bytes[0] && !memcmp(bytes, bytes + 1, PAGE - 1))
-		return digest;
-	parts[2] = XXH3_64bits(page, PAGE);
-	return XXH3_64bits(parts, sizeof(parts));
-}
-
-void map_recount(struct map *map)
-{
-	for (unsigned i = 0; i < MAP_SETS; i++)
-		for (unsigned j = 0; j < map->volume_count; j++)
-			bitmap_recount(&map->sets[i].dirty[j]);
 }
 
 uint64_t set_blocks(const struct map *map, const struct change_set *set)
@@ -394,7 +292,6 @@ void set_release(struct map *map, struct change_set *set)
 	set->state = SET_FREE;
 	set->epoch = 0;
 	set->oldest = 0;
-	set->since = 0;
 	set->opened = 0;
 	map_save(map);
 }
@@ -418,58 +315,35 @@ bool map_next(const struct map *map, unsigned volume, uint64_t after, uint64_t *
 
 // Which of several sets is the newer is not known here: a granule is zero only
 // if all that changed it left it so.
-static void merge_word(struct change_set *into, struct change_set *from, unsigned volume, uint64_t index, uint64_t mask)
+static void merge_word(struct change_set *into, struct change_set *from, unsigned volume, uint64_t index)
 {
 	bool written = bitmap_word(&into->dirty[volume], index) != 0;
-	bool zero = bitmap_test(&from->zero[volume], index) && mask == UINT64_MAX;
+	bool zero = bitmap_test(&from->zero[volume], index);
 
 	if (!written && zero)
 		bitmap_set(&into->zero[volume], index, 1);
 	else if (written && !zero)
 		bitmap_clear(&into->zero[volume], index, 1);
-	bitmap_or_word(&into->dirty[volume], index, bitmap_word(&from->dirty[volume], index) & mask);
+	bitmap_or_word(&into->dirty[volume], index, bitmap_word(&from->dirty[volume], index));
 }
 
-// leave: members also leave from. Those of *volume before first are passed over.
-static bool merge_some(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume,
-                       uint64_t *index, bool leave, uint64_t first)
+bool set_merge(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index)
 {
 	unsigned budget = MERGE_WORDS;
 
-	for (; *volume < map->volume_count; ++*volume, *index = 0, first = 0) {
+	for (; *volume < map->volume_count; ++*volume, *index = 0) {
 		for (;;) {
-			uint64_t from_bit = *index * 64 > first ? *index * 64 : first;
-			uint64_t bit = bitmap_next(&from->dirty[*volume], from_bit);
-			uint64_t mask = UINT64_MAX << (from_bit % 64);
+			uint64_t bit = bitmap_next(&from->dirty[*volume], *index * 64);
 
 			if (bit == BITMAP_NONE)
 				break;
 			if (!budget--)
 				return false;
-			if (bit / 64 != from_bit / 64)
-				mask = UINT64_MAX;
-			merge_word(into, from, *volume, bit / 64, mask);
-			if (leave) {
-				bitmap_clear(&from->zero[*volume], bit / 64, 1);
-				bitmap_clear(&from->dirty[*volume], bit, bit / 64 * 64 + 64 - bit);
-			}
+			merge_word(into, from, *volume, bit / 64);
 			*index = bit / 64 + 1;
 		}
 	}
-	if (from->oldest && (!into->oldest || from->since < into->since)) {
+	if (from->oldest && (!into->oldest || from->oldest < into->oldest))
 		into->oldest = from->oldest;
-		into->since = from->since;
-	}
 	return true;
-}
-
-bool set_merge(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index)
-{
-	return merge_some(map, into, from, volume, index, false, 0);
-}
-
-bool set_move(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index,
-              uint64_t block)
-{
-	return merge_some(map, into, from, volume, index, true, *index == block / 64 ? block : 0);
 }

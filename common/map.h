@@ -8,7 +8,7 @@
 
 #include "bitmap.h"
 #include "block.h"
-#include "epoch_ids.h"
+#include "lineage.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,7 +27,6 @@ struct change_set {
 	enum set_state state;
 	uint64_t epoch; // FROZEN: 0 when its cut is not known for sure
 	int64_t oldest; // wall clock of the first acknowledged write in it, ns; 0: none
-	int64_t since; // clock_boot() of that write, if there is one; before the boot: negative
 	uint64_t opened; // clock_now() of the first mark; 0: none
 	struct bitmap *dirty; // [volume], blocks
 	struct bitmap *zero; // [volume], granules whose blocks are all dirty and zero
@@ -35,7 +34,6 @@ struct change_set {
 
 struct map {
 	void *memory;
-	struct id boot; // that since is of
 	unsigned volume_count;
 	struct change_set sets[MAP_SETS];
 
@@ -43,33 +41,26 @@ struct map {
 	uint64_t cut; // the last epoch that was cut
 	uint64_t
 	        acknowledged; // the last epoch that the standby called durable: an atomic one, or a part of a partial one
-	struct epoch_ids ids; // of the epochs that the standby may hold
 	struct id sync; // the sync in place under way, or none
 	bool partial; // of that sync nothing is missing but what the sets name
 	bool suspect; // changes were forgotten: all blocks are to be compared
-	bool rebooted; // it was opened last in another boot of the machine
 };
 
 struct map_identity {
 	struct id pair;
 	struct id generation;
 	struct id boot;
-	int64_t now, wall; // clock_boot(), clock_wall()
 	unsigned volume_count;
 	uint64_t blocks[VOLUMES_MAX];
 };
 
 size_t map_bytes(unsigned volume_count, const uint64_t *blocks);
 
-// Whether the first page is that of this map, and the map complete: because it is
-// of a process of the same boot, whichever way that ended; or because it was
-// closed. trusted: one of the two.
-bool map_running(const void *page, const struct map_identity *identity);
-bool map_closed(const void *page, const struct map_identity *identity);
-bool map_trusted(const void *page, const struct map_identity *identity);
+// Whether what memory holds is this map and complete: written in the same boot,
+// or closed with map_close().
+bool map_trusted(const void *memory, const struct map_identity *identity);
 
-// Makes memory all zero that holds another map: the first page is of no use from the
-// first store on, and zero after the last one.
+// Makes memory all zero that holds another map, which is gone with the first page.
 void map_wipe(void *memory, const struct map_identity *identity);
 
 // Takes over a trusted map, or formats one in memory that is all zero, which is
@@ -84,28 +75,8 @@ void map_save(struct map *map);
 // From now on changes may be missing in it, also those of a sync under way.
 void map_suspect(struct map *map);
 
-// An epoch is cut, whose id is drawn by the caller. map_save() follows.
-void map_cut(struct map *map, const struct id *id);
-
-// The standby holds the epoch. map_save() follows.
-void map_acknowledge(struct map *map, uint64_t epoch);
-
-// Whether the map tells what was changed after the epoch at which a successor
-// left this generation: it was cut here, and nothing after it was cleared.
-bool map_covers(const struct map *map, const struct epoch_id *left);
-
-// Marks the map as complete at clock_boot() now: nothing changes it any more.
-// content: map_digest() of all pages but the first.
-void map_close(void *page, int64_t now, uint64_t content);
-uint64_t map_content(const void *page); // of a closed map
-void map_resume(void *page, const struct id *boot); // the closed map is a process's again
-
-// From 0 on, one page after the other; index: of the page. Empty ones do not count.
-uint64_t map_digest(uint64_t digest, uint64_t index, const void *page);
-
-// The memory may have lost some of its pages: brings what is known of the sets up
-// to what they hold.
-void map_recount(struct map *map);
+// Marks the map as complete: nothing changes it any more.
+void map_close(void *memory);
 
 uint64_t set_blocks(const struct map *map, const struct change_set *set);
 bool set_empty(const struct map *map, const struct change_set *set);
@@ -120,10 +91,5 @@ bool map_next(const struct map *map, unsigned volume, uint64_t after, uint64_t *
 // beginning at *volume, *index (0, 0 at first); true when all are moved. A
 // granule is zero if every set that changed it left it zero.
 bool set_merge(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index);
-
-// The same for members from a block of *volume on, and they leave from; *index is
-// that block's word at first.
-bool set_move(struct map *map, struct change_set *into, struct change_set *from, unsigned *volume, uint64_t *index,
-              uint64_t block);
 
 #endif

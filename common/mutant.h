@@ -32,36 +32,15 @@
 	MUTANT_DO(MARKED_BITS_LOST)                                                                                    \
 	MUTANT_DO(WALK_IGNORES_INFLIGHT)                                                                               \
 	MUTANT_DO(DRAINED_NOT_HELD)                                                                                    \
-	MUTANT_DO(HELD_BEYOND_THE_END)                                                                                 \
 	MUTANT_DO(HANDOVER_FORGOTTEN)                                                                                  \
 	MUTANT_DO(HELD_READ_SERVED)                                                                                    \
 	MUTANT_DO(FENCE_FORGETS_SPLIT)                                                                                 \
-	MUTANT_DO(ALONE_FORGOTTEN)                                                                                     \
 	MUTANT_DO(UNTOUCHED_KEPT_MAP_RESET)                                                                            \
-	MUTANT_DO(PROBE_SKIPPED)                                                                                       \
-	MUTANT_DO(PROBE_OF_MARKED)                                                                                     \
-	MUTANT_DO(PROBE_RACES_WRITES)                                                                                  \
 	MUTANT_DO(RECENT_NOT_DROPPED)                                                                                  \
 	MUTANT_DO(RECENT_OF_OVERLAPPING)                                                                               \
 	MUTANT_DO(WORD_BEFORE_SUM)                                                                                     \
 	MUTANT_DO(RELEASED_BEFORE_SAVED)                                                                               \
 	MUTANT_DO(UNMAP_REFUSAL_TOLD)                                                                                  \
-	MUTANT_DO(LAG_BY_WALL_CLOCK)                                                                                   \
-	MUTANT_DO(LOST_MAP_BELIEVED)                                                                                   \
-	MUTANT_DO(INTENT_LOGS_MIXED)                                                                                   \
-	MUTANT_DO(INTENT_FOUND_NOT_REWRITTEN)                                                                          \
-	MUTANT_DO(UNLOGGED_NOT_TOLD)                                                                                   \
-	MUTANT_DO(UNLOGGED_FORGOTTEN)                                                                                  \
-	MUTANT_DO(UNLOGGED_ROLLED_BACK)                                                                                \
-	MUTANT_DO(UNFLUSHED_FORGOTTEN)                                                                                 \
-	MUTANT_DO(FAILED_FLUSH_FORGOTTEN)                                                                              \
-	MUTANT_DO(FAILED_FLUSH_KEPT_FROM_APPLICATION)                                                                  \
-	MUTANT_DO(SYNC_OF_APPLICATION_UNWATCHED)                                                                       \
-	MUTANT_DO(STAGE_NEVER_CONTINUED)                                                                               \
-	MUTANT_DO(STAGED_AS_SENT)                                                                                      \
-	MUTANT_DO(CARRIED_LOST_WITH_STAGE)                                                                             \
-	MUTANT_DO(STAGED_NOT_SENT_AGAIN)                                                                               \
-	MUTANT_DO(COMPARED_OVER_STAGE)                                                                                 \
 	/* receiver */                                                                                                 \
 	MUTANT_DO(DURABLE_BEFORE_FLUSH)                                                                                \
 	MUTANT_DO(APPLIED_WITHOUT_END)                                                                                 \
@@ -77,19 +56,11 @@
 	MUTANT_DO(REDO_REGION_NOT_LOGGED)                                                                              \
 	MUTANT_DO(REDO_NOT_FLUSHED)                                                                                    \
 	MUTANT_DO(REDO_OLDER_WINS)                                                                                     \
-	MUTANT_DO(PROMOTION_NEEDS_VOLUMES)                                                                             \
-	MUTANT_DO(READ_AROUND_STALE)                                                                                   \
 	MUTANT_DO(OVERSIZE_STAYS_CONSISTENT)                                                                           \
 	MUTANT_DO(TAKEOVER_TOO_LATE)                                                                                   \
 	MUTANT_DO(ADOPTED_BEFORE_DURABLE)                                                                              \
-	MUTANT_DO(PROBE_ALL_ALIKE)                                                                                     \
-	MUTANT_DO(PROBE_BEFORE_APPLIED)                                                                                \
-	MUTANT_DO(DOUBT_FORGOTTEN)                                                                                     \
 	MUTANT_DO(ADOPTION_NOT_SAVED)                                                                                  \
 	MUTANT_DO(REJECTED_ADOPTION_FORGOTTEN)                                                                         \
-	MUTANT_DO(RECORDS_FOUND_NOT_REWRITTEN)                                                                         \
-	MUTANT_DO(LOST_TAKEN_AS_THERE)                                                                                 \
-	MUTANT_DO(SLOT_FOUND_NOT_REWRITTEN)                                                                            \
 	/* both */                                                                                                     \
 	MUTANT_DO(DEVICE_READ_THROUGH_CACHE)                                                                           \
 	MUTANT_DO(FENCE_IGNORED)                                                                                       \
@@ -97,8 +68,6 @@
 	MUTANT_DO(BEYOND_OF_SHARED_EPOCHS)                                                                             \
 	MUTANT_DO(LOST_EPOCHS_BELIEVED)                                                                                \
 	MUTANT_DO(GIVES_WAY_NEITHER)                                                                                   \
-	MUTANT_DO(RUN_NOT_ANNOUNCED)                                                                                   \
-	MUTANT_DO(EPOCH_BY_NUMBER)                                                                                     \
 	MUTANT_DO(ROLLBACK_IGNORED)                                                                                    \
 	MUTANT_DO(FORK_NOT_REFUSED)
 

@@ -73,14 +73,14 @@ int pair_lock(const struct paths *paths, const char *pair, struct error *err)
 }
 
 // Whose pair it is can be known even when its configuration is bad; and when the
-// state is bad, the agent speaks of it.
+// state is bad, one of the two daemons must speak of it.
 static bool is_of(const struct paths *paths, const char *pair, enum role role, struct pair_state *state)
 {
 	char path[PATHS_MAX];
 
 	if (state_file_read(path_pair_file(paths, pair, FILE_STATE, path), state, NULL) == 0)
 		return state->role == role;
-	return role == ROLE_PRIMARY;
+	return (access(path_pair_file(paths, pair, FILE_MAP, path), F_OK) == 0) == (role == ROLE_PRIMARY);
 }
 
 int pair_open(const struct paths *paths, const char *pair, enum role role, struct pair_config *config,
@@ -154,10 +154,7 @@ int pair_erase(const struct paths *paths, const char *pair, struct error *err)
 
 	if (unlink(path_config(paths, pair, path)) < 0 && errno != ENOENT)
 		return fail(err, errno, "remove %s: %s", path, strerror(errno));
-	(void)unlink(path_unlogged(paths, pair, path)); // names the generation, so that it is of no use to another
 	result = sync_directory(paths->configs, err);
-	if (!result && unlink(path_map(paths, pair, path)) < 0 && errno != ENOENT)
-		result = fail(err, errno, "remove %s: %s", path, strerror(errno));
 	if (!result)
 		result = clear_directory(path_pair(paths, pair, path), err);
 	if (!result && rmdir(path) < 0 && errno != ENOENT)

@@ -41,7 +41,6 @@ int paths_init(struct paths *paths, const char *root, struct error *err)
 	join(paths->state, paths->root, "var/lib/stead", "", "");
 	join(paths->states, paths->root, "var/lib/stead/pairs", "", "");
 	join(paths->run, paths->root, "run/stead", "", "");
-	join(paths->maps, paths->root, "run/stead/maps", "", "");
 	join(paths->agent_socket, paths->root, "run/stead/agent.sock", "", "");
 	join(paths->receiver_socket, paths->root, "run/stead/receiver.sock", "", "");
 	return 0;
@@ -98,19 +97,12 @@ int paths_make(const struct paths *paths, struct error *err)
 		result = make_private(paths, "var/lib", paths->states, err);
 	if (!result)
 		result = make_private(paths, "run", paths->run, err);
-	if (!result)
-		result = make_private(paths, "run", paths->maps, err);
 	return result;
 }
 
 const char *path_config(const struct paths *paths, const char *pair, char *out)
 {
 	return join(out, paths->configs, pair, "", ".conf");
-}
-
-const char *path_unlogged(const struct paths *paths, const char *pair, char *out)
-{
-	return join(out, paths->configs, pair, "", ".unlogged");
 }
 
 const char *path_pair(const struct paths *paths, const char *pair, char *out)
@@ -128,11 +120,6 @@ const char *path_salvage(const struct paths *paths, const char *pair, const char
 	if (snprintf(out, PATHS_MAX, "%s/salvage/%s-%s", paths->state, pair, stamp) >= PATHS_MAX)
 		out[0] = 0;
 	return out;
-}
-
-const char *path_map(const struct paths *paths, const char *pair, char *out)
-{
-	return join(out, paths->maps, pair, "", "");
 }
 
 static const char *exported(const struct paths *paths, const char *pair, const char *volume, const char *end, char *out)

@@ -40,8 +40,6 @@ struct slots {
 	unsigned next; // slot to write next
 	unsigned steps; // slots that the record under way has still to reach
 	bool busy;
-	bool unread; // the last load failed: what the disk has may be newer than what is known
-	bool reloading; // for the save that follows
 	struct disk_io io;
 	uint8_t *area; // SLOTS_BYTES: what was read; then its first slot is what is written
 
@@ -198,22 +196,6 @@ static void begin_save(struct slots *slots, const void *payload, size_t length)
 	write_slot(slots);
 }
 
-static void end_reload(struct slots *slots, int error)
-{
-	slots->reloading = false;
-	slots->waiters = slots->pending_waiters;
-	slots->pending_waiters = NULL;
-	if (!error || error == -ENOENT || error == -EILSEQ) {
-		slots->unread = false;
-		begin_save(slots, slots->pending, slots->pending_length);
-	} else {
-		struct waiter *waiters = slots->waiters;
-
-		slots->waiters = NULL;
-		call_waiters(waiters, error);
-	}
-}
-
 // The record under way has reached both slots, or failed. The owner may free
 // the slots in the last done(), so they come last of all.
 static void end_write(struct slots *slots, int error)
@@ -222,17 +204,12 @@ static void end_write(struct slots *slots, int error)
 	void (*loaded)(void *, int, const void *, size_t, bool) = slots->loaded;
 
 	slots->busy = false;
-	if (slots->reloading) {
-		end_reload(slots, error);
-		return;
-	}
 	slots->waiters = slots->pending_waiters;
 	slots->pending_waiters = NULL;
 	slots->loaded = NULL;
 	if (loaded) {
 		const uint8_t *payload = error ? NULL : slots->area + SLOT_HEADER_BYTES;
 
-		slots->unread = error && error != -ENOENT && error != -EILSEQ;
 		loaded(slots->load_user, error, payload, slots->length, slots->damaged);
 		return;
 	}
@@ -283,6 +260,23 @@ static void write_slot(struct slots *slots)
 	disk_submit(slots->disk, &slots->io);
 }
 
+// What was read may be younger than the last flush, when a process died in the
+// middle of a save: it must be durable before a mirror is overwritten, and
+// before anybody relies on it.
+static void found_flushed(struct disk_io *io, int error)
+{
+	struct slots *slots = (struct slots *)((char *)io - offsetof(struct slots, io));
+
+	if (error) {
+		end_write(slots, error);
+		return;
+	}
+	if (slots->steps == 0)
+		end_write(slots, 0);
+	else
+		write_slot(slots);
+}
+
 static void area_read(struct disk_io *io, int error)
 {
 	struct slots *slots = (struct slots *)((char *)io - offsetof(struct slots, io));
@@ -295,25 +289,21 @@ static void area_read(struct disk_io *io, int error)
 		return;
 	}
 	slots->sequence = picked.slot.sequence;
-	slots->next = picked.index;
+	slots->next = !picked.index;
 	slots->damaged = picked.damaged;
 	slots->length = picked.slot.length;
 	if (picked.index != 0)
 		memcpy(slots->area, slots->area + SLOT_BYTES, SLOT_BYTES);
-	// When a process died in the middle of a save, what was read may be in a
-	// volatile cache only, and a flush does not bring back what one before it has
-	// lost. So it is written once more, the same bytes in the same place, before
-	// the other slot is, and before anybody relies on it.
-	slots->steps = picked.level ? 1 : 2;
-	if (MUTANT(SLOT_FOUND_NOT_REWRITTEN))
-		flush(slots, slot_flushed);
-	else
-		write_slot(slots);
+	slots->steps = picked.level ? 0 : 1;
+	flush(slots, found_flushed);
 }
 
-static void read_area(struct slots *slots)
+void slots_load(struct slots *slots, void *user,
+                void (*done)(void *user, int error, const void *payload, size_t length, bool damaged))
 {
 	slots->busy = true;
+	slots->loaded = done;
+	slots->load_user = user;
 	slots->damaged = false;
 	slots->length = 0;
 	slots->io = (struct disk_io){
@@ -324,14 +314,6 @@ static void read_area(struct slots *slots)
 	        .done = area_read,
 	};
 	disk_submit(slots->disk, &slots->io);
-}
-
-void slots_load(struct slots *slots, void *user,
-                void (*done)(void *user, int error, const void *payload, size_t length, bool damaged))
-{
-	slots->loaded = done;
-	slots->load_user = user;
-	read_area(slots);
 }
 
 static void add_waiter(struct waiter **waiters, void *user, void (*done)(void *user, int error))
@@ -349,7 +331,7 @@ static void add_waiter(struct waiter **waiters, void *user, void (*done)(void *u
 void slots_save(struct slots *slots, const void *payload, size_t length, void *user,
                 void (*done)(void *user, int error))
 {
-	if (!slots->busy && !slots->unread) {
+	if (!slots->busy) {
 		add_waiter(&slots->waiters, user, done);
 		begin_save(slots, payload, length);
 		return;
@@ -357,8 +339,4 @@ void slots_save(struct slots *slots, const void *payload, size_t length, void *u
 	memcpy(slots->pending, payload, length);
 	slots->pending_length = length;
 	add_waiter(&slots->pending_waiters, user, done);
-	if (!slots->busy) {
-		slots->reloading = true;
-		read_area(slots);
-	}
 }

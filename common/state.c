@@ -6,23 +6,21 @@
 
 #include <errno.h>
 
-#define STATE_VERSION 3
+#define STATE_VERSION 2
 
-void state_return(struct pair_state *state, const struct epoch_id *epoch, bool beyond, bool discard, int64_t now)
+void state_return(struct pair_state *state, uint64_t epoch, bool beyond, bool discard, int64_t now)
 {
 	state->role = ROLE_STANDBY;
 	state->returned = beyond;
-	state->base_epoch = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? epoch->epoch + 1 : epoch->epoch;
-	state->base_id = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? (struct id){{0}} : epoch->id;
+	state->base_epoch = beyond && !MUTANT(BASE_EPOCH_NOT_BEYOND) ? epoch + 1 : epoch;
 	state->yields = discard;
 	state->consistent = true;
-	state->split = state->untouched = state->alone = state->handover = state->unlogged = false;
+	state->split = state->untouched = state->handover = false;
 	state->sync = (struct id){{0}};
 	state->sync_volume = 0;
 	state->sync_block = 0;
 	state->promoted_point = now;
 	state->paused = false;
-	state->doubt = DOUBT_NONE; // all that may differ is beyond
 }
 
 size_t state_encode(const struct pair_state *state, uint8_t *buffer)
@@ -41,14 +39,12 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u8(&writer, state->returned);
 	write_u8(&writer, state->yields);
 	write_u8(&writer, state->partial);
-	write_u8(&writer, (uint8_t)state->doubt);
+	write_zeroes(&writer, 1);
 	write_id(&writer, &state->pair);
 	write_bytes(&writer, state->peer_key, sizeof(state->peer_key));
 	write_id(&writer, &state->sync);
 	write_u32(&writer, state->sync_volume);
-	write_u8(&writer, state->alone);
-	write_u8(&writer, state->unlogged);
-	write_zeroes(&writer, 2);
+	write_u32(&writer, 0);
 	write_u64(&writer, state->sync_block);
 	write_u64(&writer, state->promoted_epoch);
 	write_u64(&writer, (uint64_t)state->promoted_point);
@@ -56,7 +52,6 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 	write_u64(&writer, state->local_bytes);
 	write_u64(&writer, (uint64_t)state->local_since);
 	write_u64(&writer, state->base_epoch);
-	write_id(&writer, &state->base_id);
 	write_lineage(&writer, &state->lineage);
 	write_u32(&writer, state->volume_count);
 	write_u32(&writer, 0);
@@ -69,7 +64,7 @@ size_t state_encode(const struct pair_state *state, uint8_t *buffer)
 
 static int read_role(struct reader *reader, struct pair_state *state, struct error *err)
 {
-	uint8_t role = read_u8(reader), doubt;
+	uint8_t role = read_u8(reader);
 
 	state->paused = read_bool(reader);
 	state->consistent = read_bool(reader);
@@ -81,15 +76,12 @@ static int read_role(struct reader *reader, struct pair_state *state, struct err
 	state->returned = read_bool(reader);
 	state->yields = read_bool(reader);
 	state->partial = read_bool(reader);
-	doubt = read_u8(reader);
+	read_zeroes(reader, 1);
 	if (reader->bad)
 		return fail(err, EINVAL, "pair state: a flag is neither 0 nor 1, or cut short");
 	if (role != ROLE_PRIMARY && role != ROLE_STANDBY)
 		return fail(err, EINVAL, "pair state: role is %u, must be 1 (primary) or 2 (standby)", role);
-	if (doubt > DOUBT_REFUSED)
-		return fail(err, EINVAL, "pair state: doubt is %u, must be 0 to %d", doubt, DOUBT_REFUSED);
 	state->role = role;
-	state->doubt = doubt;
 	return 0;
 }
 
@@ -142,9 +134,7 @@ int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state,
 	read_copy(&reader, state->peer_key, sizeof(state->peer_key));
 	state->sync = read_id(&reader);
 	state->sync_volume = read_u32(&reader);
-	state->alone = read_bool(&reader);
-	state->unlogged = read_bool(&reader);
-	read_zeroes(&reader, 2);
+	read_zeroes(&reader, 4);
 	state->sync_block = read_u64(&reader);
 	state->promoted_epoch = read_u63(&reader);
 	state->promoted_point = (int64_t)read_u63(&reader);
@@ -152,7 +142,6 @@ int state_decode(const uint8_t *buffer, size_t length, struct pair_state *state,
 	state->local_bytes = read_u63(&reader);
 	state->local_since = (int64_t)read_u63(&reader);
 	state->base_epoch = read_u63(&reader);
-	state->base_id = read_id(&reader);
 	if (reader.bad)
 		return fail(err, EINVAL,
 		            "pair state: pair id, sync cursor, promotion or base is cut short or out of range");

@@ -15,13 +15,6 @@
 
 #define STATE_ENCODED_MAX 4096
 
-// Of what the volumes hold, when the two nodes cannot go on from what they know.
-enum doubt {
-	DOUBT_NONE = 0,
-	DOUBT_COMPARE = 1, // primary: they are taken as they are, and all of them is to be compared
-	DOUBT_REFUSED = 2, // they differ where they must not: nothing goes on before somebody decides
-};
-
 struct state_volume {
 	char name[NAME_MAX_LENGTH + 1];
 	uint64_t bytes; // as replicated and exported; the file or device may be larger
@@ -38,8 +31,6 @@ struct pair_state {
 	bool split; // fenced: both nodes had been written to as primaries
 	bool untouched; // primary: promoted, and not written to since: its change map begins empty
 	bool redo; // primary: the journal holds epochs that are not in the volumes yet
-	enum doubt doubt;
-	bool alone; // primary: has acknowledged changes while it did not hear of its standby, which may have been promoted
 	bool handover; // primary: it told its peer to take over, and serves nothing until it knows the outcome
 
 	// Fenced: what it had acknowledged beyond the point at which the newer
@@ -53,8 +44,6 @@ struct pair_state {
 	// its generation: the last that its peer had, or one more than any it cut.
 	bool returned;
 	uint64_t base_epoch; // 0: the journal did not begin so
-	struct id base_id; // of an epoch that its peer had; none: not known, or not an epoch
-	bool unlogged; // standby: its primary could not note what it cut, or which blocks it changed
 	bool yields; // standby: what it holds may be overwritten by any primary of the pair
 
 	// Standby: false from the first direct write of a sync in place until the
@@ -77,7 +66,7 @@ struct pair_state {
 // standby that stands at an epoch that its peer had, or, beyond, holds more than
 // its last cut. discard: whatever it holds may be overwritten. Its change map is
 // closed and its journal empty before this is made durable.
-void state_return(struct pair_state *state, const struct epoch_id *epoch, bool beyond, bool discard, int64_t now);
+void state_return(struct pair_state *state, uint64_t epoch, bool beyond, bool discard, int64_t now);
 
 // Returns the number of bytes written to buffer (at most STATE_ENCODED_MAX).
 size_t state_encode(const struct pair_state *state, uint8_t *buffer);

@@ -49,7 +49,6 @@ void status_init(struct pair_status *status, const struct pair_config *config, e
 	status->change_rate = status->ship_rate = status->wire_bytes = UNKNOWN;
 	status->eta = UNKNOWN;
 	status->sync_done = status->sync_total = UNKNOWN;
-	status->rpo_state = RPO_UNKNOWN;
 	status->promotable = (int)UNKNOWN;
 	status->recovery_epoch = status->recovery_time = status->recovery_age = UNKNOWN;
 	for (unsigned i = 0; i < VOLUMES_MAX; i++)
@@ -75,20 +74,6 @@ void id_text(const struct id *id, char text[ID_TEXT_MAX])
 {
 	for (unsigned i = 0; i < sizeof(id->bytes); i++)
 		snprintf(text + (size_t)i * 2, 3, "%02x", id->bytes[i]);
-}
-
-struct id id_of_text(const char *text)
-{
-	struct id id;
-
-	if (!text || strlen(text) != 2 * sizeof(id.bytes) || strspn(text, "0123456789abcdef") != 2 * sizeof(id.bytes))
-		return (struct id){{0}};
-	for (unsigned i = 0; i < sizeof(id.bytes); i++) {
-		char pair[] = {text[2 * i], text[2 * i + 1], '\0'};
-
-		id.bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
-	}
-	return id;
 }
 
 // json_t of what is known, null of what is not. New references.
@@ -206,7 +191,7 @@ json_t *status_json(const struct pair_status *status)
 	id_text(&status->generation, generation);
 	return json_pack(
 	        "{s:o,s:o,s:o,s:s,s:o,s:b,s:o,s:o,s:{s:o,s:o,s:o},s:o,s:o,s:o,s:o,s:o,"
-	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+	        "s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 	        "pair", text(status->config->name), "node", text(status->node), "role", text(role_names[status->role]),
 	        "state", status->state, "reason", text(status->reason), "connected", status->connected, "peer",
 	        text(*status->peer ? status->peer : status->config->peer), "generation",
@@ -220,5 +205,5 @@ json_t *status_json(const struct pair_status *status)
 	        "eta_seconds", seconds(status->eta), "sync", sync_json(status), "promotable",
 	        status->promotable < 0 ? json_null() : json_boolean(status->promotable), "recovery_point",
 	        recovery_json(status), "volumes", volumes_json(status), "divergence", divergence_json(status), "redo",
-	        redo_json(status), "lag_histogram", lags_json(&status->lags), "detail", text(status->detail));
+	        redo_json(status), "lag_histogram", lags_json(&status->lags));
 }

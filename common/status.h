@@ -72,7 +72,6 @@ struct pair_status {
 	enum role role; // 0: not known
 	const char *state; // design's state
 	const char *reason; // design's reason code, NULL: none
-	const char *detail; // the reason as a sentence with names and numbers, NULL: none
 	bool connected;
 	char peer[80]; // empty: not known
 	struct id generation;
@@ -113,6 +112,5 @@ void wall_text(int64_t wall, char text[WALL_TEXT_MAX]);
 
 // 32 hexadecimal digits.
 void id_text(const struct id *id, char text[ID_TEXT_MAX]);
-struct id id_of_text(const char *text); // none where it is not one, or NULL
 
 #endif

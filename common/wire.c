@@ -25,14 +25,11 @@ static const char *const type_names[] = {
         [FRAME_MARKED] = "MARKED",         [FRAME_HEARTBEAT] = "HEARTBEAT",
         [FRAME_BEYOND] = "BEYOND",         [FRAME_TAKEOVER] = "TAKEOVER",
         [FRAME_SWITCHOVER] = "SWITCHOVER", [FRAME_DECLINE] = "DECLINE",
-        [FRAME_STAGE] = "STAGE",           [FRAME_STAGED] = "STAGED",
-        [FRAME_UNLOGGED] = "UNLOGGED",     [FRAME_PROBE] = "PROBE",
-        [FRAME_PROBED] = "PROBED",
 };
 
 static bool type_known(unsigned type)
 {
-	return type < FRAME_TYPES && type_names[type];
+	return type >= FRAME_HELLO && type <= FRAME_DECLINE;
 }
 
 const char *frame_type_name(unsigned type)
@@ -53,11 +50,8 @@ const char *trouble_name(enum trouble trouble)
 	        [TROUBLE_STANDBY_ERROR] = "standby-error",
 	        [TROUBLE_READ_ERROR] = "read-error",
 	        [TROUBLE_NO_MEMORY] = "no-memory",
-	        [TROUBLE_STANDBY_DISK_ERROR] = "standby-disk-error",
-	        [TROUBLE_NOT_EXPORTED] = "not-exported",
 	        [TROUBLE_LINK_DOWN] = "link-down",
 	        [TROUBLE_PEER_REFUSED] = "peer-refused",
-	        [TROUBLE_COPIED] = "copy-of-primary",
 	};
 
 	return names[trouble];
@@ -165,9 +159,6 @@ size_t wire_put_begin(uint8_t *body, const struct wire_begin *begin)
 	write_zeroes(&writer, 4);
 	write_id(&writer, &begin->sync);
 	write_u64(&writer, (uint64_t)begin->cut_wall);
-	write_id(&writer, &begin->id);
-	write_id(&writer, &begin->stage);
-	write_u64(&writer, begin->continues);
 	return writer_length(&writer);
 }
 
@@ -192,11 +183,6 @@ int wire_get_begin(const struct frame *frame, struct wire_begin *begin)
 	else
 		reader_demand(&reader, !begin->partial);
 	begin->cut_wall = (int64_t)read_u63(&reader);
-	begin->id = read_some_id(&reader);
-	begin->stage = read_id(&reader);
-	begin->continues = read_u63(&reader);
-	reader_demand(&reader, id_is_none(&begin->stage) == (kind == EPOCH_DIRECT));
-	reader_demand(&reader, begin->continues < begin->epoch && (kind == EPOCH_ATOMIC || !begin->continues));
 	return verdict(&reader);
 }
 
@@ -313,34 +299,6 @@ int wire_get_mark(const struct frame *frame, struct wire_mark *mark)
 	read_zeroes(&reader, 4);
 	mark->block = read_u64(&reader);
 	reader_demand(&reader, mark->block <= BLOCKS_MAX);
-	return verdict(&reader);
-}
-
-size_t wire_put_stage(uint8_t *body, const struct wire_stage *stage)
-{
-	struct writer writer = writer_begin(body);
-
-	write_u64(&writer, stage->epoch);
-	write_u32(&writer, stage->volume);
-	write_u8(&writer, stage->leaves);
-	write_zeroes(&writer, 3);
-	write_u64(&writer, stage->block);
-	return writer_length(&writer);
-}
-
-int wire_get_stage(const struct frame *frame, struct wire_stage *stage)
-{
-	struct reader reader = body_of(frame, FRAME_STAGE, FRAME_STAGED);
-
-	stage->epoch = read_u63(&reader);
-	reader_demand(&reader, stage->epoch != 0 || frame->type == FRAME_STAGED);
-	stage->volume = read_u32(&reader);
-	reader_demand(&reader, stage->volume <= VOLUMES_MAX);
-	stage->leaves = read_bool(&reader);
-	reader_demand(&reader, !stage->leaves || frame->type == FRAME_STAGE);
-	read_zeroes(&reader, 3);
-	stage->block = read_u64(&reader);
-	reader_demand(&reader, stage->block <= BLOCKS_MAX);
 	return verdict(&reader);
 }
 

@@ -10,13 +10,8 @@
 //   A → R  END 7
 //   A → R  BEGIN 8 ...      before the answer to 7
 //   R → A  DURABLE 7        journalled and flushed
-//   A → R  PROBE            after WELCOME: hashes of blocks that must be alike
-//   R → A  PROBED           how many of them are not
 //   both   HEARTBEAT        A every half second, R every second
-//   A → R  STAGE            everything of the epoch before this place was sent
-//   R → A  STAGED           so much of an epoch that was left is kept
 //   R → A  BEYOND           after WELCOME, what a former primary holds beyond
-//   A → R  UNLOGGED         what A notes is not to be trusted, or is again
 //   A → R  TAKEOVER 8       planned switchover: be the primary after epoch 8
 //
 // Everything here is pure: no allocation, no I/O. The get functions check every
@@ -70,12 +65,6 @@ enum frame_type {
 	FRAME_TAKEOVER = 18,
 	FRAME_SWITCHOVER = 19,
 	FRAME_DECLINE = 20,
-	FRAME_STAGE = 21,
-	FRAME_STAGED = 22,
-	FRAME_PROBE = 24,
-	FRAME_PROBED = 25,
-	FRAME_UNLOGGED = 28,
-	FRAME_TYPES, // one more than the last
 };
 
 // A frame as it lies in a buffer, header checked.
@@ -101,16 +90,12 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 	enum role role;
 	struct lineage lineage;
 	uint64_t epoch; // as in struct standing
-	struct id epoch_id;
-	struct epoch_ids cuts;
 	int64_t born; // so are these
 	bool returned;
 	bool mapped;
 	bool yields;
 	bool untouched; // primary: promoted, and not written to since
 	bool split; // primary: stopped serving, after both had been written to
-	bool unlogged; // as in struct standing
-	bool compares; // primary: what it holds was taken as right, and all of it is compared next
 	uint64_t local_bytes; // primary: changed since its generation began, or what it holds beyond the peer's
 	int64_t local_since; // wall clock of the oldest of them, ns; 0: none
 	struct id sync; // full sync under way; none: none
@@ -118,24 +103,13 @@ struct wire_hello { // both HELLO and WELCOME begin with it
 	struct wire_volume volumes[VOLUMES_MAX];
 };
 
-// How far an epoch is, in the order in which it is walked.
-struct wire_stage { // STAGE, STAGED, WELCOME
-	uint64_t epoch; // STAGED, WELCOME: 0: nothing is kept
-	uint32_t volume;
-	uint64_t block; // everything before it was sent, or is kept
-	bool leaves; // STAGE: the epoch ends here, without being complete
-};
-
 struct wire_welcome {
 	struct wire_hello hello;
 	bool consistent;
 	uint32_t sync_volume; // cursor of the sync named in hello.sync
 	uint64_t sync_block;
-	uint8_t hash_key[16]; // for COMPARE and PROBE in this connection
-	struct id run; // of the standby's engine: new with each start; none: it has none
+	uint8_t hash_key[16]; // for COMPARE in this connection
 	uint64_t journal_bytes; // no epoch may need more
-	struct id stage; // whose part of an epoch is kept; none: nothing is
-	struct wire_stage staged; // of it, as far as that
 };
 
 enum refusal {
@@ -180,7 +154,6 @@ enum epoch_kind {
 
 struct wire_begin {
 	uint64_t epoch;
-	struct id id; // drawn by the cut
 	uint64_t base; // the epoch before it on this connection, or the last durable
 	enum epoch_kind kind;
 	bool completes; // the standby is consistent once this one is durable
@@ -188,8 +161,6 @@ struct wire_begin {
 	bool partial; // DIRECT: what is not sent stays as it was; else it walks all blocks
 	struct id sync; // DIRECT: which sync in place this is
 	int64_t cut_wall; // ns
-	struct id stage; // ATOMIC: under which name the standby keeps what it got of it; DIRECT: none
-	uint64_t continues; // ATOMIC: what is kept up to the left part of this epoch belongs to it; 0: nothing
 };
 
 // Content or compare request. extents points into the frame.
@@ -247,31 +218,12 @@ struct wire_beyond {
 	struct extent extents[BEYOND_EXTENTS_MAX];
 };
 
-// Blocks of a volume that the primary knows to be as in the standby's last
-// durable epoch, with their hashes as in COMPARE.
-#define PROBE_BLOCKS_MAX 128
-struct wire_probe {
-	uint32_t volume;
-	bool last; // PROBED answers it
-	uint32_t count;
-	uint64_t blocks[PROBE_BLOCKS_MAX];
-	uint8_t hashes[PROBE_BLOCKS_MAX * 16];
-};
-
-struct wire_probed {
-	uint32_t looked; // blocks that were hashed on both sides
-	uint32_t differ;
-	uint32_t volume; // of the first that differs
-	uint64_t block;
-};
-
 struct wire_decline { // of TAKEOVER, SWITCHOVER: nothing was changed
 	char reason[REASON_MAX + 1];
 };
 
-// Why a pair that replicates is not in step; the standby's own heartbeats name
-// what its disks do. What comes after TROUBLE_WIRE_MAX is known to the primary
-// alone and does not travel.
+// Why a pair that replicates is not in step. The last two are known to the
+// primary alone and do not travel.
 enum trouble {
 	TROUBLE_NONE = 0,
 	TROUBLE_PAUSED = 1,
@@ -283,13 +235,10 @@ enum trouble {
 	TROUBLE_STANDBY_ERROR = 7,
 	TROUBLE_READ_ERROR = 8,
 	TROUBLE_NO_MEMORY = 9,
-	TROUBLE_STANDBY_DISK_ERROR = 10,
-	TROUBLE_NOT_EXPORTED = 11, // primary: the application cannot use a volume
 	TROUBLE_LINK_DOWN,
 	TROUBLE_PEER_REFUSED,
-	TROUBLE_COPIED,
 };
-#define TROUBLE_WIRE_MAX TROUBLE_NOT_EXPORTED
+#define TROUBLE_WIRE_MAX TROUBLE_NO_MEMORY
 
 // Design's reason code; NULL: none.
 const char *trouble_name(enum trouble trouble);
@@ -302,7 +251,7 @@ struct wire_heartbeat {
 	uint64_t applied; // standby only
 	uint64_t lag; // primary only, ns
 	bool clean; // primary: nothing acknowledged is newer than epoch cut
-	enum trouble trouble; // standby: of its own disks
+	enum trouble trouble; // primary only
 	unsigned held; // standby only: percent of the time since its last one in which it could take nothing
 	uint64_t outlook; // primary only: the lag to expect at this rate, ns
 };
@@ -336,13 +285,9 @@ size_t wire_put_end(uint8_t *body, const struct wire_end *end);
 size_t wire_put_epoch(uint8_t *body, const struct wire_epoch *epoch);
 size_t wire_put_reject(uint8_t *body, const struct wire_reject *reject);
 size_t wire_put_mark(uint8_t *body, const struct wire_mark *mark);
-size_t wire_put_stage(uint8_t *body, const struct wire_stage *stage);
 size_t wire_put_heartbeat(uint8_t *body, const struct wire_heartbeat *heartbeat);
 size_t wire_put_beyond(uint8_t *body, const struct wire_beyond *beyond);
-size_t wire_put_unlogged(uint8_t *body, const bool *unlogged);
 size_t wire_put_decline(uint8_t *body, const struct wire_decline *decline);
-size_t wire_put_probe(uint8_t *body, const struct wire_probe *probe);
-size_t wire_put_probed(uint8_t *body, const struct wire_probed *probed);
 
 int wire_get_hello(const struct frame *frame, struct wire_hello *hello);
 int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome);
@@ -356,13 +301,9 @@ int wire_get_end(const struct frame *frame, struct wire_end *end);
 int wire_get_epoch(const struct frame *frame, struct wire_epoch *epoch);
 int wire_get_reject(const struct frame *frame, struct wire_reject *reject);
 int wire_get_mark(const struct frame *frame, struct wire_mark *mark);
-int wire_get_stage(const struct frame *frame, struct wire_stage *stage);
 int wire_get_heartbeat(const struct frame *frame, struct wire_heartbeat *heartbeat);
 int wire_get_beyond(const struct frame *frame, struct wire_beyond *beyond);
-int wire_get_unlogged(const struct frame *frame, bool *unlogged);
 int wire_get_decline(const struct frame *frame, struct wire_decline *decline);
-int wire_get_probe(const struct frame *frame, struct wire_probe *probe);
-int wire_get_probed(const struct frame *frame, struct wire_probed *probed);
 
 // What a HELLO, or a WELCOME that says consistent, says of its sender.
 struct standing wire_standing(const struct wire_hello *hello, bool consistent);

@@ -84,12 +84,8 @@ static void write_hello(struct writer *writer, const struct wire_hello *hello, b
 	write_u8(writer, hello->yields);
 	write_u8(writer, hello->untouched);
 	write_u8(writer, hello->split);
-	write_u8(writer, hello->unlogged);
-	write_u8(writer, hello->compares);
-	write_zeroes(writer, 1);
-	write_id(writer, &hello->epoch_id);
+	write_zeroes(writer, 3);
 	write_lineage(writer, &hello->lineage);
-	write_epoch_ids(writer, &hello->cuts);
 	write_volumes(writer, hello->volumes, hello->volume_count, welcome);
 }
 
@@ -119,12 +115,8 @@ static int read_hello(struct reader *reader, struct wire_hello *hello, bool welc
 	hello->yields = read_bool(reader);
 	hello->untouched = read_bool(reader);
 	hello->split = read_bool(reader);
-	hello->unlogged = read_bool(reader);
-	hello->compares = read_bool(reader);
-	read_zeroes(reader, 1);
-	hello->epoch_id = read_id(reader);
+	read_zeroes(reader, 3);
 	read_lineage(reader, &hello->lineage);
-	read_epoch_ids(reader, &hello->cuts);
 	read_volumes(reader, hello->volumes, hello->volume_count, welcome);
 	return reader->bad ? -EBADMSG : 0;
 }
@@ -159,21 +151,17 @@ size_t wire_put_welcome(uint8_t *body, const struct wire_welcome *welcome)
 	write_u32(&writer, welcome->sync_volume);
 	write_u64(&writer, welcome->sync_block);
 	write_bytes(&writer, welcome->hash_key, sizeof(welcome->hash_key));
-	write_id(&writer, &welcome->run);
 	write_u64(&writer, welcome->journal_bytes);
-	write_id(&writer, &welcome->stage);
-	write_u64(&writer, welcome->staged.epoch);
-	write_u32(&writer, welcome->staged.volume);
-	write_zeroes(&writer, 4);
-	write_u64(&writer, welcome->staged.block);
 	return writer_length(&writer);
 }
 
-static bool cursor_fits(const struct wire_hello *hello, uint32_t volume, uint64_t block)
+static bool cursor_fits(const struct wire_welcome *welcome)
 {
-	if (volume >= hello->volume_count)
-		return volume == hello->volume_count && block == 0;
-	return block <= bytes_to_blocks(hello->volumes[volume].bytes);
+	const struct wire_hello *hello = &welcome->hello;
+
+	if (welcome->sync_volume >= hello->volume_count)
+		return welcome->sync_volume == hello->volume_count && welcome->sync_block == 0;
+	return welcome->sync_block <= bytes_to_blocks(hello->volumes[welcome->sync_volume].bytes);
 }
 
 int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome)
@@ -191,18 +179,8 @@ int wire_get_welcome(const struct frame *frame, struct wire_welcome *welcome)
 	welcome->sync_volume = read_u32(&reader);
 	welcome->sync_block = read_u64(&reader);
 	read_copy(&reader, welcome->hash_key, sizeof(welcome->hash_key));
-	welcome->run = read_id(&reader);
 	welcome->journal_bytes = read_u63(&reader);
-	welcome->stage = read_id(&reader);
-	welcome->staged.epoch = read_u63(&reader);
-	welcome->staged.volume = read_u32(&reader);
-	read_zeroes(&reader, 4);
-	welcome->staged.block = read_u64(&reader);
-	reader_demand(&reader, id_is_none(&welcome->stage) == !welcome->staged.epoch);
-	return reader_end(&reader) && cursor_fits(&welcome->hello, welcome->sync_volume, welcome->sync_block) &&
-	                       cursor_fits(&welcome->hello, welcome->staged.volume, welcome->staged.block)
-	               ? 0
-	               : -EBADMSG;
+	return reader_end(&reader) && cursor_fits(welcome) ? 0 : -EBADMSG;
 }
 
 size_t wire_put_join(uint8_t *body, const struct wire_join *join)

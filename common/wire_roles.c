@@ -15,12 +15,9 @@ struct standing wire_standing(const struct wire_hello *hello, bool consistent)
 	        .lineage = hello->lineage,
 	        .born = hello->born,
 	        .epoch = hello->epoch,
-	        .epoch_id = hello->epoch_id,
-	        .cuts = hello->cuts,
 	        .consistent = consistent,
 	        .returned = hello->returned,
 	        .mapped = hello->mapped,
-	        .unlogged = hello->unlogged,
 	        .yields = hello->yields,
 	};
 }
@@ -80,24 +77,5 @@ int wire_get_decline(const struct frame *frame, struct wire_decline *decline)
 
 	reader_demand(&reader, frame->type == FRAME_DECLINE);
 	read_reason(&reader, decline->reason);
-	return reader_end(&reader) ? 0 : -EBADMSG;
-}
-
-size_t wire_put_unlogged(uint8_t *body, const bool *unlogged)
-{
-	struct writer writer = writer_begin(body);
-
-	write_u8(&writer, *unlogged);
-	write_zeroes(&writer, 7);
-	return writer_length(&writer);
-}
-
-int wire_get_unlogged(const struct frame *frame, bool *unlogged)
-{
-	struct reader reader = reader_begin(frame->payload, frame->length);
-
-	reader_demand(&reader, frame->type == FRAME_UNLOGGED);
-	*unlogged = read_bool(&reader);
-	read_zeroes(&reader, 7);
 	return reader_end(&reader) ? 0 : -EBADMSG;
 }

@@ -47,7 +47,7 @@ struct command {
 
 extern const struct command command_invite, command_join, command_remove, command_status, command_promote,
         command_demote, command_switchover, command_resync, command_pause, command_resume, command_check,
-        command_config_check, command_estimate, command_volume_accept;
+        command_config_check, command_estimate;
 
 // One line on stderr, or where complain_as() says. The word of each is its exit
 // code.

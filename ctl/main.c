@@ -9,9 +9,9 @@
 
 // Two words where the first is the name of a group.
 static const struct command *const commands[] = {
-        &command_invite,  &command_join,         &command_remove,     &command_status,        &command_check,
-        &command_promote, &command_demote,       &command_switchover, &command_resync,        &command_pause,
-        &command_resume,  &command_config_check, &command_estimate,   &command_volume_accept,
+        &command_invite,  &command_join,         &command_remove,     &command_status, &command_check,
+        &command_promote, &command_demote,       &command_switchover, &command_resync, &command_pause,
+        &command_resume,  &command_config_check, &command_estimate,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

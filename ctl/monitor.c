@@ -28,8 +28,7 @@ static bool is_one_of(const char *word, const char *const *words)
 static int judge(json_t *pair)
 {
 	static const char *const bad[] = {"refused", "split-brain", "diverged", NULL};
-	static const char *const lost[] = {"daemon-down",  "not-loaded",   "config-invalid",
-	                                   "not-exported", "state-failed", NULL};
+	static const char *const lost[] = {"daemon-down", "not-loaded", "config-invalid", "not-exported", NULL};
 	const char *state = text_of(pair, "state"), *rpo = text_of(pair, "rpo_state"), *role = text_of(pair, "role");
 
 	if (is_one_of(state, bad) || is_one_of(text_of(pair, "reason"), lost) || !strcmp(rpo, "breached"))
@@ -63,8 +62,7 @@ static void __attribute__((format(printf, 2, 3))) add(struct line *line, const c
 static void tell(struct line *line, json_t *pair)
 {
 	json_t *point = json_object_get(pair, "recovery_point"), *sync = json_object_get(pair, "sync");
-	const char *reason = text_of(pair, "reason"), *detail = text_of(pair, "detail");
-	const char *meaning = *detail ? NULL : reason_meaning(reason);
+	const char *reason = text_of(pair, "reason"), *meaning = reason_meaning(reason);
 	char lag[CELL_MAX], rpo[CELL_MAX], age[CELL_MAX], done[CELL_MAX], total[CELL_MAX];
 
 	add(line, "%s: %s%s%s", text_of(pair, "pair"), text_of(pair, "role"), *text_of(pair, "role") ? " " : "",
@@ -83,8 +81,6 @@ static void tell(struct line *line, json_t *pair)
 		    size_cell(json_object_get(sync, "total_bytes"), total));
 	if (*reason)
 		add(line, ", %s%s%s", reason, meaning ? ": " : "", meaning ? meaning : "");
-	if (*detail)
-		add(line, ": %s", detail);
 }
 
 // U, where the convention has it, for what is not known.

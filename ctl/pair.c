@@ -92,20 +92,6 @@ static void add_given(json_t *request)
 		json_object_set_new(request, "rto_ns", json_integer((json_int_t)given.rto));
 }
 
-// What is made of the journal where there is less room than for the whole.
-static void print_room(FILE *stream, json_t *reply)
-{
-	json_t *journal = json_object_get(reply, "journal_bytes"), *unused = json_object_get(reply, "free_bytes");
-	struct pair_config usual;
-	char size[CELL_MAX], free_size[CELL_MAX];
-
-	config_init(&usual);
-	if (!json_is_integer(journal) || (uint64_t)json_integer_value(journal) >= usual.journal)
-		return;
-	fprintf(stream, "As a standby this node has a journal of %s: a quarter of the %s free under var/lib/stead.\n",
-	        size_cell(journal, size), size_cell(unused, free_size));
-}
-
 static int invite(struct context *context, int count, char **arguments)
 {
 	const char *pair = arguments[0], *token;
@@ -127,7 +113,6 @@ static int invite(struct context *context, int count, char **arguments)
 	if (token) {
 		printf("%s\n", token);
 		fflush(stdout);
-		print_room(stderr, reply);
 		fprintf(stderr,
 		        "On the primary, once and before it expires: stead pair join TOKEN --volume NAME=PATH\n");
 	} else {
@@ -182,7 +167,6 @@ static void print_joined(json_t *reply)
 		printf("  %s, %s: use it through %s\n", name ? name : "?",
 		       size_cell(json_object_get(volume, "bytes"), size), device ? device : "(not exported yet)");
 	}
-	print_room(stdout, reply);
 	print_text(reply, "pair", "Watch the first full sync: stead status %s --watch\n");
 }
 

@@ -156,9 +156,9 @@ static int switchover(struct context *context, int count, char **arguments)
 		return code;
 	if (daemon == DAEMON_RECEIVER)
 		print_promoted(pair, reply, true);
-	else if (!json_object_get(reply, "note"))
+	else
 		printf("Pair %s: the peer is the primary now, nothing was lost; this node is its standby.\n", pair);
-	return end(pair, "switched over, with nothing lost", reply);
+	return end(pair, "switched over", reply);
 }
 
 static int resync(struct context *context, int count, char **arguments)

@@ -83,39 +83,28 @@ static void put_progress(FILE *out, json_t *pair)
 	fprintf(out, "\n");
 }
 
-// Wrapped at words.
-static void put_sentence(FILE *out, const char *text, int indent)
+// A daemon that refuses gives a sentence for a reason: wrapped at words.
+static void put_reason(FILE *out, const char *reason, int indent)
 {
+	const char *meaning = reason_meaning(reason);
 	int column = indent;
 
-	while (*text) {
-		int length = (int)strcspn(text, " ");
+	if (meaning) {
+		fprintf(out, "%s: %s\n", reason, meaning);
+		return;
+	}
+	while (*reason) {
+		int length = (int)strcspn(reason, " ");
 
 		if (column > indent && column + length >= COLUMNS) {
 			fprintf(out, "\n%*s", indent, "");
 			column = indent;
 		}
-		column += fprintf(out, "%s%.*s", column > indent ? " " : "", length, text);
-		text += length;
-		text += strspn(text, " ");
+		column += fprintf(out, "%s%.*s", column > indent ? " " : "", length, reason);
+		reason += length;
+		reason += strspn(reason, " ");
 	}
 	fprintf(out, "\n");
-}
-
-// A daemon that refuses gives a sentence for a reason, or beside it.
-static void put_reason(FILE *out, json_t *pair, int indent)
-{
-	const char *reason = text_of(pair, "reason", ""), *detail = text_of(pair, "detail", NULL);
-	const char *meaning = reason_meaning(reason);
-
-	if (meaning)
-		fprintf(out, "%s: %s\n", reason, meaning);
-	else
-		put_sentence(out, reason, indent);
-	if (!detail)
-		return;
-	fprintf(out, "%*s", indent, "");
-	put_sentence(out, detail, indent);
 }
 
 // "1.5 GiB" to "1.5G", "2 min 5 s" to "2m5s": a table has 80 columns only.
@@ -165,7 +154,7 @@ static void table_row(FILE *out, json_t *pair, int width, bool colour)
 	}
 	if (reason) {
 		fprintf(out, "  ");
-		put_reason(out, pair, 2);
+		put_reason(out, reason, 2);
 	}
 }
 
@@ -310,7 +299,7 @@ void view_pair(FILE *out, json_t *pair, bool colour)
 	fprintf(out, "\n");
 	if (reason) {
 		fprintf(out, "reason     ");
-		put_reason(out, pair, 11);
+		put_reason(out, reason, 11);
 	}
 	if (json_is_object(json_object_get(pair, "sync"))) {
 		fprintf(out, "sync       ");

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #define RETRY_DELAY NSEC_PER_SEC
-#define TELL_AGAIN (60 * NSEC_PER_SEC)
 
 enum stage {
 	STAGE_NONE, // between two epochs
@@ -38,10 +37,8 @@ struct apply {
 	bool held;
 	bool stopping;
 	struct timer timer;
-	int trouble; // -errno; 0: none
+	bool trouble;
 	struct error text;
-	bool told; // of it
-	uint64_t told_at; // clock_now(); 0: never
 };
 
 struct apply *apply_new(struct clock *clock, struct journal *journal, struct volumes *volumes,
@@ -79,30 +76,23 @@ static void retry(struct timer *timer)
 
 // The epoch is begun anew, as if it had never been touched: what a failed
 // write or flush left behind is not known.
-static void stumble(struct apply *apply, int error, const struct error *err)
+static void stumble(struct apply *apply, const struct error *err)
 {
-	uint64_t now = clock_now(apply->clock);
-
 	if (apply->record)
 		journal_release(apply->journal, apply->record);
 	apply->record = NULL;
-	apply->trouble = error;
+	apply->trouble = true;
 	apply->text = *err;
 	apply->stage = STAGE_RETRYING;
 	apply->timer.fire = retry;
 	if (!apply->stopping)
-		clock_set(apply->clock, &apply->timer, now + RETRY_DELAY);
-	if (apply->told_at && now - apply->told_at < TELL_AGAIN)
-		return;
-	apply->told = true;
-	apply->told_at = now;
-	apply->events->stumbled(apply->user, err);
+		clock_set(apply->clock, &apply->timer, clock_now(apply->clock) + RETRY_DELAY);
 }
 
 static void damage(struct apply *apply, const struct error *err)
 {
 	apply->stage = STAGE_DAMAGED;
-	apply->trouble = -EILSEQ;
+	apply->trouble = true;
 	apply->text = *err;
 	if (apply->record)
 		journal_release(apply->journal, apply->record);
@@ -127,7 +117,7 @@ static void loaded(void *user, int error, const struct error *err)
 	if (error == -EILSEQ)
 		damaged_record(apply, "checksum does not match");
 	else if (error)
-		stumble(apply, error, err);
+		stumble(apply, err);
 	apply->events->progress(apply->user);
 }
 
@@ -195,7 +185,7 @@ static bool put_frames(struct apply *apply)
 	}
 	if (error) {
 		fail(&err, -error, "no memory to apply epoch %" PRIu64, journal_next(apply->journal)->epoch);
-		stumble(apply, error, &err);
+		stumble(apply, &err);
 	}
 	return !error;
 }
@@ -204,12 +194,10 @@ static void flushed(void *user, int error, const struct error *err)
 {
 	struct apply *apply = user;
 
-	if (error) {
-		stumble(apply, error, err);
-	} else {
-		volumes_sure(apply->volumes); // all that was not durable was written again
+	if (error)
+		stumble(apply, err);
+	else
 		apply->stage = STAGE_SETTLING;
-	}
 	apply->events->progress(apply->user);
 }
 
@@ -217,13 +205,11 @@ static void write_epoch(struct apply *apply)
 {
 	struct error err;
 	bool all = !volumes_error(apply->volumes, NULL) && put_frames(apply);
-	int error;
 
 	if (apply->stage != STAGE_WRITING || !volumes_idle(apply->volumes) || apply->loading)
 		return;
-	error = volumes_error(apply->volumes, &err);
-	if (error) {
-		stumble(apply, error, &err);
+	if (volumes_error(apply->volumes, &err)) {
+		stumble(apply, &err);
 		return;
 	}
 	if (!all)
@@ -245,10 +231,7 @@ static void settle_epoch(struct apply *apply)
 		return;
 	journal_applied(apply->journal);
 	apply->stage = STAGE_NONE;
-	apply->trouble = 0;
-	if (apply->told)
-		apply->events->recovered(apply->user);
-	apply->told = false;
+	apply->trouble = false;
 	apply->events->applied(apply->user, epoch);
 }
 
@@ -317,9 +300,7 @@ bool apply_idle(const struct apply *apply)
 	}
 }
 
-int apply_trouble(const struct apply *apply, struct error *err)
+const char *apply_trouble(const struct apply *apply)
 {
-	if (apply->trouble && err)
-		*err = apply->text;
-	return apply->trouble;
+	return apply->trouble ? apply->text.text : NULL;
 }

@@ -21,9 +21,6 @@ struct apply_events {
 	void (*applied)(void *user, uint64_t epoch);
 	// A record that was durable cannot be read as it was written.
 	void (*damaged)(void *user, const struct error *err);
-	// It stands still, and says so again only after a while; or it goes on.
-	void (*stumbled)(void *user, const struct error *err);
-	void (*recovered)(void *user);
 	void (*progress)(void *user);
 };
 
@@ -47,8 +44,7 @@ bool apply_hold(struct apply *apply, bool hold); // whether it is new to it
 void apply_stop(struct apply *apply);
 bool apply_idle(const struct apply *apply);
 
-// Why it stands still (it tries again each second): -errno; 0: it does not. err
-// may be NULL.
-int apply_trouble(const struct apply *apply, struct error *err);
+// Why it stands still (it tries again each second); NULL: it does not.
+const char *apply_trouble(const struct apply *apply);
 
 #endif

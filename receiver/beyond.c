@@ -49,14 +49,14 @@ void beyond_free(struct beyond *beyond)
 	free(beyond);
 }
 
-bool beyond_covers(const struct beyond *beyond, const struct epoch_id *after)
+bool beyond_covers(const struct beyond *beyond, uint64_t after)
 {
-	return map_covers(&beyond->map, after);
+	return (after >= beyond->map.acknowledged || MUTANT(LOST_EPOCHS_BELIEVED)) && after <= beyond->map.cut;
 }
 
-struct epoch_id beyond_cut(const struct beyond *beyond)
+uint64_t beyond_cut(const struct beyond *beyond)
 {
-	return (struct epoch_id){beyond->map.cut, epoch_ids_find(&beyond->map.ids, beyond->map.cut)};
+	return beyond->map.cut;
 }
 
 void beyond_rewind(struct beyond *beyond, uint64_t after)

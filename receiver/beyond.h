@@ -20,9 +20,9 @@ void beyond_free(struct beyond *beyond);
 // Whether it names all that changed after an epoch of that generation, 0: since
 // it began: what was durable on the standby it had was cleared from it, and what
 // it never cut is not in it.
-bool beyond_covers(const struct beyond *beyond, const struct epoch_id *after);
+bool beyond_covers(const struct beyond *beyond, uint64_t after);
 // Its last cut: what the node holds at a later epoch no other one can have.
-struct epoch_id beyond_cut(const struct beyond *beyond);
+uint64_t beyond_cut(const struct beyond *beyond);
 
 // Begins anew: what changed after an epoch of that generation.
 void beyond_rewind(struct beyond *beyond, uint64_t after);

@@ -34,7 +34,6 @@ static void commit_flushed(struct disk_io *io, int error)
 	for (; epoch && epoch->stage == EPOCH_FLUSHING; epoch = epoch->next) {
 		epoch->stage = EPOCH_DURABLE;
 		journal->durable = epoch->commit.epoch;
-		journal->durable_id = epoch->commit.id;
 		journal->durable_wall = epoch->commit.cut_wall;
 		journal->durable_sequence = epoch->end.sequence;
 		journal->durable_position = epoch->end.position;

@@ -73,16 +73,9 @@ static void remove_pair(struct receiver *receiver, struct control_call *call, js
 	                                  .user = receiver};
 	struct standby *standby = find(receiver, call, request);
 	struct removal *removal;
-	struct error err;
 
 	if (!standby)
 		return;
-	// What it becomes would be found by nobody.
-	if (standby_deciding(standby)) {
-		fail(&err, EBUSY, "remove pair %s: its role is just being changed; try again", standby_name(standby));
-		control_refuse(call, err.text);
-		return;
-	}
 	removal = removal_new(&plan, standby_name(standby));
 	if (!removal) {
 		control_refuse(call, "remove the pair: out of memory");
@@ -97,19 +90,7 @@ static void promote_pair(struct receiver *receiver, struct control_call *call, j
 	struct standby *standby = find(receiver, call, request);
 
 	if (standby)
-		order_promotion(receiver, standby, call, json_is_true(json_object_get(request, "force")));
-}
-
-static void served(struct receiver *receiver, struct control_call *call, json_t *request)
-{
-	struct standby *standby = find(receiver, call, request);
-	struct sink_status status;
-
-	if (standby)
-		control_reply(call,
-		              json_pack("{s:b}", "served",
-		                        standby_sink(standby, &status) && status.connected && status.primary_told &&
-		                                status.primary_trouble != TROUBLE_NOT_EXPORTED));
+		promote(receiver, standby, call, json_is_true(json_object_get(request, "force")));
 }
 
 static void switch_over(struct receiver *receiver, struct control_call *call, json_t *request)
@@ -118,14 +99,6 @@ static void switch_over(struct receiver *receiver, struct control_call *call, js
 
 	if (standby)
 		order_switchover(receiver, standby, call);
-}
-
-static void accept_volume(struct receiver *receiver, struct control_call *call, json_t *request)
-{
-	struct standby *standby = find(receiver, call, request);
-
-	if (standby)
-		order_accept(receiver, standby, call);
 }
 
 static void resync(struct receiver *receiver, struct control_call *call, json_t *request)
@@ -152,10 +125,6 @@ void receiver_control(void *user, struct control_call *call, const char *command
 		promote_pair(receiver, call, request);
 	else if (!strcmp(command, CONTROL_SWITCHOVER))
 		switch_over(receiver, call, request);
-	else if (!strcmp(command, CONTROL_VOLUME_ACCEPT))
-		accept_volume(receiver, call, request);
-	else if (!strcmp(command, CONTROL_SERVED))
-		served(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RESYNC))
 		resync(receiver, call, request);
 	else if (!strcmp(command, CONTROL_RELOAD))

@@ -46,14 +46,13 @@ static bool peer_waits(const struct sink *sink)
 }
 
 // The epoch cannot go on. The peer begins another one, from the cursor.
-static void give_up(struct sink *sink, int error, const struct error *err)
+static void give_up(struct sink *sink, const struct error *err)
 {
 	struct direct *direct = &sink->direct;
-	bool full = error == -ENOSPC || error == -EDQUOT;
 
 	direct->stage = DIRECT_LEAVING;
 	if (peer_waits(sink))
-		session_reject(sink, direct->begin.epoch, full ? REJECT_DISK_FULL : REJECT_ERROR, err->text);
+		session_reject(sink, direct->begin.epoch, REJECT_ERROR, err->text);
 }
 
 static void save_failed(struct sink *sink, int error)
@@ -61,7 +60,7 @@ static void save_failed(struct sink *sink, int error)
 	struct error err;
 
 	fail(&err, -error, "write pair state: %s", strerror(-error));
-	give_up(sink, error, &err);
+	give_up(sink, &err);
 }
 
 static void inconsistent_saved(struct sink *sink, int error)
@@ -133,7 +132,7 @@ static void mark_flushed(void *user, int error, const struct error *err)
 	if (error) {
 		sink->direct.marking = false;
 		if (sink->direct.stage == DIRECT_READY)
-			give_up(sink, error, err);
+			give_up(sink, err);
 	} else {
 		sink->direct.mark_flushed = true;
 	}
@@ -183,8 +182,7 @@ static void end_saved(struct sink *sink, int error)
 	if (MUTANT(CONSISTENT_TOO_EARLY))
 		sink->consistent = true;
 	direct->stage = DIRECT_NUMBERING;
-	journal_skip_to(sink->journal, &(struct epoch_id){direct->begin.epoch, direct->begin.id},
-	                direct->begin.cut_wall);
+	journal_skip_to(sink->journal, direct->begin.epoch, direct->begin.cut_wall);
 }
 
 static void end_flushed(void *user, int error, const struct error *err)
@@ -192,9 +190,8 @@ static void end_flushed(void *user, int error, const struct error *err)
 	struct sink *sink = user;
 
 	if (error) {
-		give_up(sink, error, err);
+		give_up(sink, err);
 	} else {
-		volumes_sure(sink->volumes);
 		sink->direct.stage = DIRECT_ENDING;
 		sink->next = sink->state;
 		sink->next.sync_volume = sink->state.volume_count;
@@ -222,7 +219,7 @@ static void numbered(struct sink *sink)
 
 	direct->stage = DIRECT_NONE;
 	sink->again = true;
-	frames_point(sink, direct->begin.cut_wall);
+	sink->recovery_point = direct->begin.cut_wall;
 	if (peer_waits(sink))
 		session_durable(sink, direct->begin.epoch);
 	sink_event(sink, SINK_DURABLE, direct->begin.epoch, NULL);
@@ -233,7 +230,6 @@ void direct_advance(struct sink *sink)
 	struct direct *direct = &sink->direct;
 	enum direct_stage before = direct->stage;
 	struct error err;
-	int error;
 
 	if (direct->marking && direct->mark_flushed)
 		save_mark(sink);
@@ -242,9 +238,8 @@ void direct_advance(struct sink *sink)
 		prepare(sink);
 		break;
 	case DIRECT_READY:
-		error = volumes_error(sink->volumes, &err);
-		if (error)
-			give_up(sink, error, &err);
+		if (volumes_error(sink->volumes, &err))
+			give_up(sink, &err);
 		break;
 	case DIRECT_LEAVING:
 		if (volumes_idle(sink->volumes)) {

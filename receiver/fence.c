@@ -9,7 +9,6 @@
 #include "common/log.h"
 #include "common/pairs.h"
 #include "common/state_file.h"
-#include "common/status.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,7 +24,6 @@ struct fence {
 	struct job job;
 	char name[NAME_MAX_LENGTH + 1];
 	bool known; // it was before
-	bool untouched; // the successor was not written to
 	int result;
 	struct error reason;
 };
@@ -59,8 +57,6 @@ static void mark_work(struct job *job)
 	fence->result = state_file_read(path, &state, &fence->reason);
 	if (!fence->result && state.role == ROLE_PRIMARY && !state.fenced) {
 		state.fenced = true;
-		// What that comes to its agent finds out.
-		state.split = state.alone && !state.handover && !fence->untouched;
 		fence->result = state_file_write(path, &state, &fence->reason);
 	}
 	close(lock);
@@ -95,7 +91,6 @@ void fence_pair(struct receiver *receiver, const char *name, const struct pair_s
                 const struct wire_hello *hello)
 {
 	const struct ancestor *left = lineage_find(&hello->lineage, &state->lineage.generation);
-	char epoch_id[ID_TEXT_MAX] = "";
 	struct fence *fence, *other;
 
 	TAILQ_FOREACH(other, &receiver->fences, entry)
@@ -106,16 +101,13 @@ void fence_pair(struct receiver *receiver, const char *name, const struct pair_s
 		return; // the peer comes again
 	fence->receiver = receiver;
 	fence->known = state->fenced;
-	fence->untouched = hello->untouched;
 	snprintf(fence->name, sizeof(fence->name), "%s", name);
 	TAILQ_INSERT_TAIL(&receiver->fences, fence, entry);
-	if (left)
-		id_text(&left->epoch_id, epoch_id);
 	if (control_ask_on(receiver->loop, receiver->paths.agent_socket,
-	                   json_pack("{s:s,s:s,s:b,s:I,s:s,s:b,s:I,s:I,s:I}", "command", CONTROL_PAIR_FENCE, "pair",
-	                             name, "forked", !left, "epoch", (json_int_t)(left ? left->epoch : 0), "epoch_id",
-	                             epoch_id, "untouched", hello->untouched, "bytes", (json_int_t)hello->local_bytes,
-	                             "since", (json_int_t)hello->local_since, "born", (json_int_t)hello->born),
+	                   json_pack("{s:s,s:s,s:b,s:I,s:b,s:I,s:I,s:I}", "command", CONTROL_PAIR_FENCE, "pair", name,
+	                             "forked", !left, "epoch", (json_int_t)(left ? left->epoch : 0), "untouched",
+	                             hello->untouched, "bytes", (json_int_t)hello->local_bytes, "since",
+	                             (json_int_t)hello->local_since, "born", (json_int_t)hello->born),
 	                   AGENT_MS, fence, answered) < 0) {
 		fence->result = fail(&fence->reason, ENOMEM, "out of memory");
 		finish(fence);

@@ -40,25 +40,12 @@ static void note_clock(struct sink *sink, int64_t wall)
 	uint64_t now = clock_now(sink->clock), delay;
 	int64_t apart = wall - (int64_t)now;
 
-	// One that goes back was set back: heartbeats are not overtaken.
-	if (!sink->told || apart > sink->peer_clock - DRIFT || apart < sink->peer_clock - DELAY_MAX ||
-	    wall < sink->peer_wall)
+	if (!sink->told || apart > sink->peer_clock - DRIFT || apart < sink->peer_clock - DELAY_MAX)
 		sink->peer_clock = apart;
 	else
 		sink->peer_clock -= DRIFT;
 	delay = (uint64_t)(sink->peer_clock - apart);
 	sink->told = delay < now ? now - delay : 1;
-	sink->peer_wall = wall;
-	if (!sink->point_at)
-		frames_point(sink, sink->recovery_point);
-}
-
-// From now on its age is told by our own clock, however theirs are set.
-void frames_point(struct sink *sink, int64_t wall)
-{
-	sink->recovery_point = wall;
-	if (__builtin_sub_overflow(wall, sink->peer_clock, &sink->point_at) || !sink->told || wall <= 0)
-		sink->point_at = 0;
 }
 
 static int take_heartbeat(struct sink *sink, const struct frame *frame, struct error *err)
@@ -71,20 +58,11 @@ static int take_heartbeat(struct sink *sink, const struct frame *frame, struct e
 	sink->primary_lag = heartbeat.lag;
 	sink->primary_outlook = heartbeat.outlook;
 	sink->session.trouble = heartbeat.trouble;
-	sink->session.told = true;
 	note_clock(sink, heartbeat.wall);
 	if (sink->session.takes_epochs && heartbeat.clean && heartbeat.cut == journal_durable(sink->journal) &&
 	    id_equal(&sink->session.hello.lineage.generation, &sink->lineage.generation))
-		frames_point(sink, heartbeat.wall);
+		sink->recovery_point = heartbeat.wall;
 	return 0;
-}
-
-static bool can_continue(const struct sink *sink, const struct wire_begin *begin)
-{
-	const struct kept *kept = journal_kept(sink->journal);
-
-	return kept && id_equal(&kept->id, &begin->stage) && kept->epoch == begin->continues &&
-	       kept->base == begin->base;
 }
 
 static int check_begin(struct sink *sink, const struct wire_begin *begin, struct error *err)
@@ -108,26 +86,10 @@ static int check_begin(struct sink *sink, const struct wire_begin *begin, struct
 		return fail(err, EPROTO, "epoch %" PRIu64 " belongs to a full sync that is not named", begin->epoch);
 	if (begin->kind == EPOCH_DIRECT && sink->consistent && id_equal(&begin->sync, &sink->state.sync))
 		return fail(err, EPROTO, "epoch %" PRIu64 " belongs to a full sync that is complete", begin->epoch);
-	if (begin->continues && !can_continue(sink, begin))
-		return fail(err, EPROTO, "epoch %" PRIu64 " continues %" PRIu64 ", of which nothing is kept",
-		            begin->epoch, begin->continues);
 	if (begin->partial && !sink->consistent && !id_equal(&begin->sync, &sink->state.sync))
 		return fail(err, EPROTO, "epoch %" PRIu64 " is a part of what this standby does not have",
 		            begin->epoch);
 	return 0;
-}
-
-// What an epoch that was left has brought belongs to the next one, or is in its way.
-static int open_epoch(struct sink *sink, const struct wire_begin *begin)
-{
-	const struct kept *kept = begin->continues ? journal_kept(sink->journal) : NULL;
-
-	sink->session.all_frames = kept ? kept->frames : 0;
-	sink->session.all_digest = kept ? kept->digest : 0;
-	if (kept)
-		return journal_continue(sink->journal, begin->epoch);
-	journal_drop(sink->journal);
-	return begin->kind == EPOCH_ATOMIC ? journal_begin(sink->journal, begin->epoch) : 0;
 }
 
 static int take_begin(struct sink *sink, const struct frame *frame, struct error *err)
@@ -140,19 +102,20 @@ static int take_begin(struct sink *sink, const struct frame *frame, struct error
 		return malformed(frame, err);
 	if (session->mode == MODE_ATOMIC || session->mode == MODE_DIRECT)
 		return out_of_place(frame, err);
-	if (session->mode == MODE_DROPPING &&
-	    (begin.base != session->received || (begin.continues && !can_continue(sink, &begin))))
+	if (session->mode == MODE_DROPPING && begin.base != session->received)
 		return 0;
 	error = check_begin(sink, &begin, err);
 	if (error)
 		return error;
 	if (!direct_idle(sink))
 		return -EAGAIN;
-	error = open_epoch(sink, &begin);
-	if (error == -ENOMEM)
-		return fail(err, ENOMEM, "no memory for epoch %" PRIu64, begin.epoch);
-	if (error)
-		return error;
+	if (begin.kind == EPOCH_ATOMIC) {
+		error = journal_begin(sink->journal, begin.epoch);
+		if (error == -ENOMEM)
+			return fail(err, ENOMEM, "no memory for epoch %" PRIu64, begin.epoch);
+		if (error)
+			return error;
+	}
 	session->begin = begin;
 	session->frames = 0;
 	session->digest = 0;
@@ -196,8 +159,6 @@ static int take_blocks(struct sink *sink, const struct frame *frame, struct erro
 	if (!error) {
 		session->frames++;
 		session->digest = epoch_digest(session->digest, frame_checksum(frame));
-		session->all_frames++;
-		session->all_digest = epoch_digest(session->all_digest, frame_checksum(frame));
 	}
 	return error;
 }
@@ -236,7 +197,6 @@ static int take_end(struct sink *sink, const struct frame *frame, struct error *
 	} else {
 		commit = (struct commit){
 		        .epoch = session->begin.epoch,
-		        .id = session->begin.id,
 		        .base = session->begin.base,
 		        .cut_wall = session->begin.cut_wall,
 		        .completes = session->begin.completes,
@@ -244,8 +204,8 @@ static int take_end(struct sink *sink, const struct frame *frame, struct error *
 		        .adopts = session->begin.adopts,
 		        .lineage = session->hello.lineage,
 		        .born = session->hello.born,
-		        .frames = session->all_frames,
-		        .digest = session->all_digest,
+		        .frames = session->frames,
+		        .digest = session->digest,
 		};
 		error = journal_commit(sink->journal, &commit, err);
 		if (!error && commit.adopts && MUTANT(ADOPTED_BEFORE_DURABLE))
@@ -283,11 +243,11 @@ static int take_abort(struct sink *sink, const struct frame *frame, struct error
 	return 0;
 }
 
-static bool cursor_fits(const struct pair_state *state, uint32_t volume, uint64_t block)
+static bool cursor_fits(const struct pair_state *state, const struct wire_mark *mark)
 {
-	if (volume >= state->volume_count)
-		return volume == state->volume_count && block == 0; // the very end
-	return block <= bytes_to_blocks(state->volumes[volume].bytes);
+	if (mark->volume >= state->volume_count)
+		return mark->volume == state->volume_count && mark->block == 0; // the very end
+	return mark->block <= bytes_to_blocks(state->volumes[mark->volume].bytes);
 }
 
 static int take_mark(struct sink *sink, const struct frame *frame, struct error *err)
@@ -301,58 +261,9 @@ static int take_mark(struct sink *sink, const struct frame *frame, struct error 
 		return 0;
 	if (sink->session.mode != MODE_DIRECT)
 		return out_of_place(frame, err);
-	if (!cursor_fits(state, mark.volume, mark.block))
+	if (!cursor_fits(state, &mark))
 		return malformed(frame, err);
 	return direct_mark(sink, &mark);
-}
-
-// What the peer left is kept as far as it says, or as it said before.
-static void answer_stage(struct sink *sink)
-{
-	const struct kept *kept = journal_kept(sink->journal);
-	struct wire_stage staged = {0};
-	uint8_t body[WIRE_BODY_MAX];
-
-	if (kept)
-		staged = (struct wire_stage){kept->epoch, kept->volume, kept->block, false};
-	session_send(sink, FRAME_STAGED, body, wire_put_stage(body, &staged));
-}
-
-static int take_stage(struct sink *sink, const struct frame *frame, struct error *err)
-{
-	struct session *session = &sink->session;
-	struct wire_stage at;
-	struct kept kept;
-	int error;
-
-	if (wire_get_stage(frame, &at))
-		return malformed(frame, err);
-	if (session->mode == MODE_DROPPING)
-		return 0;
-	if (session->mode != MODE_ATOMIC || at.epoch != session->begin.epoch)
-		return out_of_place(frame, err);
-	if (!cursor_fits(&sink->state, at.volume, at.block))
-		return malformed(frame, err);
-	kept = (struct kept){
-	        .id = session->begin.stage,
-	        .epoch = at.epoch,
-	        .base = session->begin.base,
-	        .volume = at.volume,
-	        .block = at.block,
-	        .frames = session->all_frames,
-	        .digest = session->all_digest,
-	};
-	error = journal_keep(sink->journal, &kept, err);
-	if (error == -EAGAIN)
-		return error;
-	if (error == -ENOMEM)
-		return reject(sink, error, err);
-	if (!at.leaves)
-		return 0;
-	journal_leave(sink->journal);
-	session->mode = MODE_NONE;
-	answer_stage(sink);
-	return 0;
 }
 
 static int take_takeover(struct sink *sink, const struct frame *frame, struct error *err)
@@ -377,33 +288,6 @@ static int take_decline(struct sink *sink, const struct frame *frame, struct err
 	return 0;
 }
 
-static void unlogged_saved(struct sink *sink, int error)
-{
-	struct error err;
-
-	if (!error)
-		return;
-	fail(&err, -error, "write pair state: %s", strerror(-error));
-	session_end(sink, err.text);
-}
-
-// Nothing that comes after it is taken before the state says so durably.
-static int take_unlogged(struct sink *sink, const struct frame *frame, struct error *err)
-{
-	bool unlogged;
-
-	if (wire_get_unlogged(frame, &unlogged))
-		return malformed(frame, err);
-	if (sink->state.unlogged == unlogged)
-		return 0;
-	if (!sink->saving) {
-		sink->next = sink->state;
-		sink->next.unlogged = unlogged;
-		sink_save(sink, unlogged_saved);
-	}
-	return -EAGAIN;
-}
-
 int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 {
 	if (sink->session.stage == SESSION_SETTLING)
@@ -424,14 +308,8 @@ int frames_take(struct sink *sink, const struct frame *frame, struct error *err)
 		return take_abort(sink, frame, err);
 	case FRAME_MARK:
 		return take_mark(sink, frame, err);
-	case FRAME_STAGE:
-		return take_stage(sink, frame, err);
 	case FRAME_TAKEOVER:
 		return take_takeover(sink, frame, err);
-	case FRAME_UNLOGGED:
-		return take_unlogged(sink, frame, err);
-	case FRAME_PROBE:
-		return probed_take(sink, frame, err);
 	case FRAME_DECLINE:
 		return take_decline(sink, frame, err);
 	default:

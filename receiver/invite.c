@@ -7,7 +7,6 @@
 #include "common/log.h"
 #include "common/pairs.h"
 #include "common/request.h"
-#include "common/room.h"
 #include "common/token.h"
 
 #include <errno.h>
@@ -27,7 +26,6 @@ struct inviting {
 	struct invitation invitation;
 	struct token token;
 	char text[TOKEN_TEXT_MAX];
-	uint64_t journal, unused; // bytes
 	int result;
 	struct error reason;
 };
@@ -105,9 +103,6 @@ static void work(struct job *job)
 	inviting->result = pair_check_volumes(paths, config->name, config->volumes, config->volume_count, bytes, false,
 	                                      &inviting->reason);
 	if (!inviting->result)
-		inviting->result =
-		        room_journal(paths, config->journal, &inviting->journal, &inviting->unused, &inviting->reason);
-	if (!inviting->result)
 		inviting->result = invitation_save(paths, &inviting->invitation, &inviting->reason);
 }
 
@@ -120,9 +115,7 @@ static void finish(struct inviting *inviting)
 	} else {
 		log_event(LOG_LEVEL_INFO, "invited", "pair=%s address=%s", inviting->token.pair,
 		          inviting->token.address);
-		control_reply(inviting->call,
-		              json_pack("{s:s,s:I,s:I}", "token", inviting->text, "journal_bytes",
-		                        (json_int_t)inviting->journal, "free_bytes", (json_int_t)inviting->unused));
+		control_reply(inviting->call, json_pack("{s:s}", "token", inviting->text));
 	}
 	explicit_bzero(inviting, sizeof(*inviting));
 	free(inviting);

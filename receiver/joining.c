@@ -13,14 +13,18 @@
 #include "common/job.h"
 #include "common/log.h"
 #include "common/pairs.h"
-#include "common/room.h"
 #include "common/token.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define JOURNAL_LEAST (16 * MIB)
 
 struct joining {
 	TAILQ_ENTRY(joining) entry;
@@ -190,10 +194,8 @@ static int check_proof(struct joining *joining)
 		        "the token is not the one of the open invitation for pair %s; use the newest, or invite anew",
 		        join->pair_name);
 	if (joining->invitation.expires < (int64_t)time(NULL))
-		return fail(&joining->reason, EKEYEXPIRED,
-		            "the token for pair %s has expired, %lld s ago by the clock of the standby, which made it; "
-		            "invite anew",
-		            join->pair_name, (long long)((int64_t)time(NULL) - joining->invitation.expires));
+		return fail(&joining->reason, EKEYEXPIRED, "the token for pair %s has expired; invite anew",
+		            join->pair_name);
 	return 0;
 }
 
@@ -228,10 +230,21 @@ static int match_volumes(struct joining *joining, uint64_t bytes[VOLUMES_MAX])
 // smaller one than the default; the configuration says how large.
 static int choose_journal(struct joining *joining)
 {
-	uint64_t unused;
+	const char *path = joining->receiver->paths.states;
+	struct statvfs fs;
+	uint64_t quarter;
 
-	return room_journal(&joining->receiver->paths, joining->config.journal, &joining->config.journal, &unused,
-	                    &joining->reason);
+	if (statvfs(path, &fs) < 0)
+		return fail(&joining->reason, errno, "free space under %s: %s", path, strerror(errno));
+	quarter = (uint64_t)fs.f_bavail * fs.f_frsize / 4 & ~(MIB - 1);
+	if (quarter < JOURNAL_LEAST)
+		return fail(&joining->reason, ENOSPC,
+		            "no space for a journal: the standby's file system under %s has %" PRIu64
+		            " bytes free; it needs at least %" PRIu64,
+		            path, (uint64_t)fs.f_bavail * fs.f_frsize, 4 * JOURNAL_LEAST);
+	if (joining->config.journal > quarter)
+		joining->config.journal = quarter;
+	return 0;
 }
 
 static void describe(struct joining *joining)
@@ -281,8 +294,6 @@ static int make(struct joining *joining)
 	if (result == -EEXIST)
 		return refuse(joining, REFUSAL_TOKEN, result);
 	joining->made = true;
-	if (!result)
-		result = room_reserve(paths, pair, &joining->state, joining->config.journal, &joining->reason);
 	if (!result)
 		result = pair_commit(paths, &joining->config, &joining->reason);
 	return refuse(joining, REFUSAL_INTERNAL, result);

@@ -86,7 +86,7 @@ void epoch_free(struct journal *journal, struct epoch *epoch)
 	free(epoch);
 }
 
-struct epoch *epoch_receiving(const struct journal *journal)
+static struct epoch *receiving(const struct journal *journal)
 {
 	struct epoch *epoch = journal->epochs;
 
@@ -122,7 +122,7 @@ void epoch_reject(struct journal *journal, struct epoch *epoch, int error, const
 	journal->config.events->rejected(journal->config.user, number, error, err);
 }
 
-int record_close(struct journal *journal)
+static int close_filling(struct journal *journal)
 {
 	struct journal_record *record = journal->filling, *pad = NULL;
 
@@ -180,7 +180,7 @@ static bool filled(const struct journal *journal, uint64_t frame)
 	return then > record->room || (now <= left && then > left);
 }
 
-int epoch_describe(struct journal *journal, int error, struct error *err)
+static int describe(struct journal *journal, int error, struct error *err)
 {
 	if (error == -ENOSPC)
 		return fail(err, ENOSPC,
@@ -193,19 +193,19 @@ int epoch_describe(struct journal *journal, int error, struct error *err)
 
 int journal_append(struct journal *journal, const struct frame *frame, uint32_t head, struct error *err)
 {
-	struct epoch *epoch = epoch_receiving(journal);
+	struct epoch *epoch = receiving(journal);
 	uint64_t length = FRAME_HEADER_BYTES + (uint64_t)frame->length;
 	struct journal_record *record;
 	int error = 0;
 
 	if (journal->filling && filled(journal, length))
-		error = record_close(journal);
+		error = close_filling(journal);
 	if (!error && !journal->filling)
 		error = open_filling(journal, epoch, length);
 	else if (!error)
 		error = ring_room(journal, epoch, record_bytes(journal->filling->payload + length));
 	if (error)
-		return epoch_describe(journal, error, err);
+		return describe(journal, error, err);
 	record = journal->filling;
 	memcpy(record->data + RECORD_HEADER_BYTES + record->payload, frame->bytes, length);
 	record->payload += (uint32_t)length;
@@ -215,17 +215,17 @@ int journal_append(struct journal *journal, const struct frame *frame, uint32_t 
 
 int journal_commit(struct journal *journal, const struct commit *commit, struct error *err)
 {
-	struct epoch *epoch = epoch_receiving(journal);
+	struct epoch *epoch = receiving(journal);
 	struct journal_record *record;
-	int error = record_close(journal);
+	int error = close_filling(journal);
 
 	if (!error)
 		error = ring_room(journal, epoch, 0);
 	if (error)
-		return epoch_describe(journal, error, err);
+		return describe(journal, error, err);
 	record = record_new(journal, epoch, RECORD_COMMIT, RECORD_ALIGN);
 	if (!record)
-		return epoch_describe(journal, -ENOMEM, err);
+		return describe(journal, -ENOMEM, err);
 	epoch->commit = *commit;
 	epoch->commit.first_sequence = epoch->begin.sequence;
 	epoch->commit.records = journal->head.sequence - epoch->begin.sequence;
@@ -239,7 +239,7 @@ int journal_commit(struct journal *journal, const struct commit *commit, struct 
 
 void journal_drop(struct journal *journal)
 {
-	struct epoch *epoch = epoch_receiving(journal);
+	struct epoch *epoch = receiving(journal);
 
 	if (epoch)
 		drop_from(journal, epoch);
@@ -279,7 +279,6 @@ void journal_applied(struct journal *journal)
 		journal->last_epoch = &journal->epochs;
 	journal->tail = epoch->end;
 	journal->applied = epoch->commit.epoch;
-	journal->applied_id = epoch->commit.id;
 	if (epoch->commit.adopts)
 		journal->generation = epoch->commit.lineage.generation;
 	epoch_free(journal, epoch);
@@ -305,11 +304,6 @@ void journal_stop(struct journal *journal)
 uint64_t journal_durable(const struct journal *journal)
 {
 	return journal->durable;
-}
-
-struct id journal_durable_id(const struct journal *journal)
-{
-	return journal->durable_id;
 }
 
 uint64_t journal_newest(const struct journal *journal)

@@ -49,10 +49,9 @@ void journal_free(struct journal *journal); // idle, or to play a crash
 
 // Reads what there is, or makes a new journal where there is none and fresh
 // says that there may be none, or where it is empty and of another generation:
-// epochs up to base, which has an id or none, are in the volumes of a new one. Epochs found complete are
+// epochs up to base are in the volumes of a new one. Epochs found complete are
 // there for journal_next(). After an error opened() does not follow.
-int journal_open(struct journal *journal, const struct id *generation, bool fresh, const struct epoch_id *base,
-                 struct error *err);
+int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err);
 
 // Reads a journal whose epochs are to be redone on a node that was promoted at
 // epoch: nothing is added to it any more. What the superblock calls durable was
@@ -68,16 +67,6 @@ int journal_begin(struct journal *journal, uint64_t epoch);
 int journal_append(struct journal *journal, const struct frame *frame, uint32_t head, struct error *err);
 int journal_commit(struct journal *journal, const struct commit *commit, struct error *err);
 void journal_drop(struct journal *journal); // harmless when none is received
-
-// What is received of an epoch can be kept when it is left without being
-// complete: by journal_keep() as far as it is now. journal_leave() drops what
-// came after that, or all of it. The next epoch either continues what is kept,
-// in place of journal_begin(), with content that counts where both have some,
-// or journal_drop() comes first. A start finds it as well, or less of it.
-int journal_keep(struct journal *journal, const struct kept *kept, struct error *err);
-void journal_leave(struct journal *journal); // harmless when none is received
-const struct kept *journal_kept(const struct journal *journal); // NULL: nothing
-int journal_continue(struct journal *journal, uint64_t epoch); // -EAGAIN: not yet
 
 // No commit is under way: what is not durable now will not become so.
 bool journal_settled(const struct journal *journal);
@@ -121,7 +110,7 @@ bool journal_drained(struct journal *journal);
 
 // An epoch that was written past the journal, which is drained. Durable when
 // journal_saved().
-void journal_skip_to(struct journal *journal, const struct epoch_id *epoch, int64_t wall);
+void journal_skip_to(struct journal *journal, uint64_t epoch, int64_t wall);
 
 // The newest superblock says all there is to say.
 bool journal_saved(const struct journal *journal);
@@ -131,7 +120,6 @@ bool journal_idle(const struct journal *journal);
 void journal_stop(struct journal *journal);
 
 uint64_t journal_durable(const struct journal *journal); // epoch
-struct id journal_durable_id(const struct journal *journal); // of that epoch; none: not known
 uint64_t journal_newest(const struct journal *journal); // epoch, committed or durable
 uint64_t journal_applied_epoch(const struct journal *journal);
 int64_t journal_durable_wall(const struct journal *journal); // its cut, ns; 0: none

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of the journal share: journal.c (epochs), keep.c (of one that
-// is left), commit.c (from
+// What the parts of the journal share: journal.c (epochs), commit.c (from
 // written to durable), ring.c (space and records), superblock.c (tail), recover.c
 // and scan.c (what is there at the start).
 #ifndef STEAD_JOURNAL_IMPL_H
@@ -53,10 +52,6 @@ struct epoch {
 	struct place end;
 	struct journal_record *first, **last; // DATA
 	unsigned writing; // records
-	bool keeps; // RECEIVING: so much is kept if it is left
-	struct kept kept;
-	struct place kept_end; // behind the STAGE record
-	struct journal_record **kept_last; // where DATA after that is linked
 };
 
 struct superblock_slot {
@@ -88,9 +83,7 @@ struct journal {
 	bool flushing;
 
 	uint64_t applied;
-	struct id applied_id;
 	uint64_t durable;
-	struct id durable_id;
 	int64_t durable_wall;
 	uint64_t durable_sequence, durable_position;
 
@@ -135,18 +128,8 @@ void record_free(struct journal *journal, struct journal_record *record);
 // Forgets data that can be read back; false: there is none.
 bool record_evict(struct journal *journal);
 
-struct epoch *epoch_receiving(const struct journal *journal); // NULL: none
 struct epoch *epoch_add(struct journal *journal); // NULL without memory
 void epoch_free(struct journal *journal, struct epoch *epoch);
-
-// Writes what is being filled, behind the end of the ring if need be.
-int record_close(struct journal *journal);
-
-// Why it cannot be, for people; returns error.
-int epoch_describe(struct journal *journal, int error, struct error *err);
-
-// From here on it is kept.
-void epoch_keep(struct epoch *epoch, const struct kept *kept, const struct place *end);
 
 // Drops the epoch and all after it, and says why.
 void epoch_reject(struct journal *journal, struct epoch *epoch, int error, const struct error *err);

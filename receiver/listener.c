@@ -106,29 +106,25 @@ void refuse_channel(struct receiver *receiver, struct channel *channel, enum ref
 
 // -- HELLO --
 
-// A pair that is not run here, known from its files alone: this node is its
-// primary, or its standby that is not open. 0; -ENOENT: there is none; -EAGAIN:
-// nobody knows, as not all can be read now.
-static int find_in_files(struct receiver *receiver, const struct id *id, struct pair_state *state, char *name)
+// A pair that this node is the primary of, known from its files alone: the
+// agent has it. False when there is none.
+static bool find_primary(struct receiver *receiver, const struct id *id, struct pair_state *state, char *name)
 {
 	char(*names)[NAME_MAX_LENGTH + 1] = NULL, path[PATHS_MAX];
 	size_t count = 0;
-	int result = -ENOENT;
+	bool found = false;
 
 	if (config_list(receiver->paths.configs, &names, &count, NULL) < 0)
-		return -EAGAIN;
-	for (size_t i = 0; i < count && result; i++) {
-		int error = state_file_read(path_pair_file(&receiver->paths, names[i], FILE_STATE, path), state, NULL);
-
-		if (!error && id_equal(&state->pair, id)) {
+		return false;
+	for (size_t i = 0; i < count && !found; i++) {
+		if (state_file_read(path_pair_file(&receiver->paths, names[i], FILE_STATE, path), state, NULL) < 0)
+			continue;
+		found = state->role == ROLE_PRIMARY && id_equal(&state->pair, id);
+		if (found)
 			strcpy(name, names[i]);
-			result = 0;
-		} else if (error < 0 && error != -ENOENT) {
-			result = -EAGAIN;
-		}
 	}
 	free(names);
-	return result;
+	return found;
 }
 
 // A former primary learns from our lineage that it was promoted over. It comes
@@ -164,8 +160,7 @@ static void answer_as_primary(struct channel *channel, const struct pair_state *
 }
 
 // The peer was promoted over this node, or beside it and later: its agent is
-// told. Where that was handed over, soon this node is the standby; unless its
-// agent is dead, and the state says only that it is fenced.
+// told. Where that was handed over, soon this node is the standby.
 static void meet_primary(struct receiver *receiver, struct channel *channel, const char *name,
                          const struct pair_state *state, const struct wire_hello *hello)
 {
@@ -173,7 +168,7 @@ static void meet_primary(struct receiver *receiver, struct channel *channel, con
 	struct standing peers = wire_standing(hello, true);
 	enum verdict verdict = lineage_judge(&mine, &peers);
 
-	if (verdict == VERDICT_FENCED && state->handover && !state->fenced)
+	if (verdict == VERDICT_FENCED && state->handover)
 		send_refusal(channel, REFUSAL_BUSY, "this node hands over");
 	else
 		answer_as_primary(channel, state);
@@ -189,7 +184,7 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 	char name[NAME_MAX_LENGTH + 1] = "", reason[REASON_MAX];
 	const struct pair_state *known = &state;
 
-	int error = wire_get_hello(frame, &hello), found;
+	int error = wire_get_hello(frame, &hello);
 
 	if (error < 0 && error != -EPROTONOSUPPORT) {
 		refuse_channel(receiver, channel, REFUSAL_PROTOCOL, NULL, "the HELLO is malformed");
@@ -206,18 +201,9 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 	if (standby) {
 		known = standby_state(standby);
 		snprintf(name, sizeof(name), "%s", standby_name(standby));
-	} else {
-		found = find_in_files(receiver, &hello.pair, &state, name);
-		if (found == -ENOENT)
-			refuse_channel(receiver, channel, REFUSAL_UNKNOWN_PAIR, NULL,
-			               "no such pair on this node; pair anew");
-		else if (found < 0)
-			refuse_channel(receiver, channel, REFUSAL_BUSY, NULL,
-			               "the state of a pair on this node cannot be read, and it may be this one");
-		if (found < 0)
-			return;
-		if (state.role == ROLE_STANDBY)
-			standby = standby_find(receiver, name);
+	} else if (!find_primary(receiver, &hello.pair, &state, name)) {
+		refuse_channel(receiver, channel, REFUSAL_UNKNOWN_PAIR, NULL, "no such pair on this node; pair anew");
+		return;
 	}
 	if (CRYPTO_memcmp(known->peer_key, channel->peer_key, sizeof(known->peer_key)) != 0) {
 		refuse_channel(receiver, channel, REFUSAL_WRONG_KEY, name,
@@ -227,8 +213,6 @@ static void hello(struct receiver *receiver, struct channel *channel, const stru
 	link_trust(channel);
 	if (standby)
 		standby_attach(standby, channel, &hello);
-	else if (state.role == ROLE_STANDBY)
-		refuse_channel(receiver, channel, REFUSAL_BUSY, name, "the standby is starting or stopping");
 	else
 		meet_primary(receiver, channel, name, &state, &hello);
 }

@@ -3,7 +3,6 @@
 // administrator here; and to give way.
 #include "receiver.h"
 
-#include "ready.h"
 #include "standby_impl.h"
 
 #include "common/log.h"
@@ -83,15 +82,6 @@ static void decline(struct standby *standby, const char *why)
 	refuse_call(standby, why);
 }
 
-static void takeover_over(struct takeover *takeover)
-{
-	struct receiver *receiver = takeover->receiver;
-
-	free(takeover);
-	receiver->busy--;
-	receiver_settle(receiver);
-}
-
 // Whoever takes over has to serve: its agent must be there.
 static void agent_answered(void *user, int error, json_t *answer, const struct error *reason)
 {
@@ -116,25 +106,9 @@ static void agent_answered(void *user, int error, json_t *answer, const struct e
 			promote(receiver, standby, call, true);
 		}
 	}
-	takeover_over(takeover);
-}
-
-// So must the room for what its files need there.
-static void room_answered(void *user, int error, const struct error *reason)
-{
-	struct takeover *takeover = user;
-	struct receiver *receiver = takeover->receiver;
-	struct standby *standby = standby_find(receiver, takeover->name);
-
-	if (standby && error < 0)
-		decline(standby, reason->text);
-	else if (standby && control_ask_on(receiver->loop, receiver->paths.agent_socket,
-	                                   json_pack("{s:s,s:s}", "command", CONTROL_STATUS, "pair", takeover->name),
-	                                   AGENT_MS, takeover, agent_answered) == 0)
-		return;
-	else if (standby)
-		decline(standby, "out of memory");
-	takeover_over(takeover);
+	free(takeover);
+	receiver->busy--;
+	receiver_settle(receiver);
 }
 
 static void take_over(struct standby *standby)
@@ -150,7 +124,9 @@ static void take_over(struct standby *standby)
 	if (takeover) {
 		takeover->receiver = receiver;
 		snprintf(takeover->name, sizeof(takeover->name), "%s", standby->name);
-		if (ready_ask(receiver, standby, takeover, room_answered) == 0) {
+		if (control_ask_on(receiver->loop, receiver->paths.agent_socket,
+		                   json_pack("{s:s,s:s}", "command", CONTROL_STATUS, "pair", standby->name), AGENT_MS,
+		                   takeover, agent_answered) == 0) {
 			receiver->busy++;
 			return;
 		}
@@ -207,8 +183,7 @@ static int check_yield(const struct standby *standby, const struct sink_status *
 	if (standby->phase != STANDBY_RUNNING || standby->promoting)
 		return fail(err, EAGAIN, "resync pair %s: %s", standby->name,
 		            standby->phase == STANDBY_REFUSED ? standby->reason.text : "it is starting; try again");
-	if (!status->met || (status->verdict != VERDICT_DIVERGED && status->verdict != VERDICT_ROLLED_BACK &&
-	                     status->verdict != VERDICT_COPIED))
+	if (!status->met || (status->verdict != VERDICT_DIVERGED && status->verdict != VERDICT_ROLLED_BACK))
 		return fail(
 		        err, EPERM,
 		        "resync pair %s: this node is the standby and follows its primary%s; there is nothing to decide",

@@ -97,10 +97,6 @@ static int may_promote(struct sink *sink, bool force, struct error *err)
 		            status.sync_done, status.sync_total,
 		            sink->state.partial ? "resync with changes that the journal could not hold" : "full sync");
 	}
-	if (sink->doubt && !force)
-		return fail(err, EPERM,
-		            "the volumes of the two nodes differ where neither has written; if this node's are right: "
-		            "stead promote --force, else on the primary: stead volume accept");
 	if (!force && session->stage == SESSION_OPEN &&
 	    (session->held || clock_now(sink->clock) - sink->heard < ALIVE_WITHIN))
 		return fail(err, EPERM, "a primary at %s is alive and connected; stop it first or use --force",
@@ -126,9 +122,7 @@ static void promoted(struct sink *sink, int error)
 
 static bool ready(struct sink *sink)
 {
-	journal_drop(sink->journal); // nobody is going to continue what was left
-	if (sink->saving || !journal_settled(sink->journal) || !direct_idle(sink) || !compare_idle(sink) ||
-	    !probed_idle(sink))
+	if (sink->saving || !journal_settled(sink->journal) || !direct_idle(sink) || !compare_idle(sink))
 		return false;
 	if (MUTANT(PROMOTED_BEFORE_APPLIED))
 		return true;
@@ -145,15 +139,13 @@ static bool ready(struct sink *sink)
 
 void promote_advance(struct sink *sink)
 {
-	struct id generation, alone, left = {{0}}, epoch_id = journal_durable_id(sink->journal);
+	struct id generation, alone;
 	struct error err;
 
 	if (!sink->promoting || sink->state.role == ROLE_PRIMARY)
 		return;
-	// The journal has what the volumes do not take. Only where that cannot be
-	// written either is there no way.
-	if (apply_trouble(sink->apply, &err) && (journal_trouble(sink->journal) || MUTANT(PROMOTION_NEEDS_VOLUMES))) {
-		promote_cancel(sink, err.text);
+	if (apply_trouble(sink->apply)) {
+		promote_cancel(sink, apply_trouble(sink->apply));
 		return;
 	}
 	if (!ready(sink))
@@ -170,20 +162,15 @@ void promote_advance(struct sink *sink)
 	sink->next.lineage = sink->lineage;
 	sink->next.born = clock_wall(sink->clock);
 	sink->next.untouched = true;
-	sink->next.unlogged = false;
-	sink->next.fenced = sink->next.split = sink->next.alone = sink->next.returned = sink->next.yields = false;
+	sink->next.fenced = sink->next.split = sink->next.returned = sink->next.yields = false;
 	sink->next.base_epoch = 0;
-	sink->next.base_id = (struct id){{0}};
-	sink->next.doubt = DOUBT_NONE;
 	sink->next.redo = journal_next(sink->journal) && !MUTANT(PROMOTED_BEFORE_APPLIED);
 	// What it wrote alone is no epoch that its peer could hold.
 	if (roles_beyond(sink)) {
 		alone = id_random(sink->config.random, sink->config.user);
-		if (sink->beyond)
-			left = beyond_cut(sink->beyond).id;
-		lineage_push(&sink->next.lineage, &alone, journal_durable(sink->journal) - 1, &left);
+		lineage_push(&sink->next.lineage, &alone, journal_durable(sink->journal) - 1);
 	}
-	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal), &epoch_id);
+	lineage_push(&sink->next.lineage, &generation, journal_durable(sink->journal));
 	sink->next.promoted_epoch = journal_durable(sink->journal);
 	sink->next.promoted_point = sink->recovery_point;
 	sink_save(sink, promoted);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Promotion: the engine makes this node the primary, the pair's files are let
 // go, and the node's agent takes them up and serves.
-#include "ready.h"
 #include "receiver.h"
 #include "report.h"
 #include "standby.h"
@@ -43,7 +42,6 @@ static void finish(struct promotion *promotion)
 
 static void refuse(struct promotion *promotion, const struct error *reason)
 {
-	log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", promotion->name, reason->text);
 	if (promotion->call)
 		control_refuse(promotion->call, reason->text);
 	standby_decline(promotion->standby, reason->text);
@@ -148,6 +146,7 @@ static void promoted(void *user, int error, const struct error *reason)
 	char generation[ID_TEXT_MAX], point[WALL_TEXT_MAX] = "unknown";
 
 	if (error < 0) {
+		log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", promotion->name, reason->text);
 		refuse(promotion, reason);
 		return;
 	}
@@ -187,51 +186,5 @@ void promote(struct receiver *receiver, struct standby *standby, struct control_
 	receiver->busy++;
 	if (standby_promote(standby, force, promotion, promoted, &err) < 0) {
 		refuse(promotion, &err);
-	}
-}
-
-struct order {
-	struct receiver *receiver;
-	struct control_call *call;
-	char name[NAME_MAX_LENGTH + 1];
-	bool force;
-};
-
-static void order_refuse(struct order *order, const char *why)
-{
-	struct error err;
-
-	fail(&err, EPERM, "promote pair %s: %s", order->name, why);
-	log_event(LOG_LEVEL_WARNING, "promote-refused", "pair=%s reason=%s", order->name, err.text);
-	control_refuse(order->call, err.text);
-}
-
-static void room_answered(void *user, int error, const struct error *reason)
-{
-	struct order *order = user;
-	struct standby *standby = standby_find(order->receiver, order->name);
-
-	if (error < 0)
-		order_refuse(order, reason->text);
-	else if (!standby)
-		order_refuse(order, "it is stopping");
-	else
-		promote(order->receiver, standby, order->call, order->force);
-	free(order);
-}
-
-void order_promotion(struct receiver *receiver, struct standby *standby, struct control_call *call, bool force)
-{
-	struct order *order = malloc(sizeof(*order));
-
-	if (!order) {
-		control_refuse(call, "promote: out of memory");
-		return;
-	}
-	*order = (struct order){.receiver = receiver, .call = call, .force = force};
-	strcpy(order->name, standby_name(standby));
-	if (ready_ask(receiver, standby, order, room_answered) < 0) {
-		order_refuse(order, "out of memory");
-		free(order);
 	}
 }

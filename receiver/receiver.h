@@ -69,15 +69,9 @@ void fence_pair(struct receiver *receiver, const char *name, const struct pair_s
 // the agent serves, or with the reason.
 void promote(struct receiver *receiver, struct standby *standby, struct control_call *call, bool force);
 
-// The same, once it is known that there is room for what that needs.
-void order_promotion(struct receiver *receiver, struct standby *standby, struct control_call *call, bool force);
-
 // orders.c: switchover, and resync of a standby that follows nobody.
 void order_switchover(struct receiver *receiver, struct standby *standby, struct control_call *call);
 void order_resync(struct receiver *receiver, struct standby *standby, struct control_call *call, bool discard);
-
-// volume_accept.c: a volume of this standby is taken as it is.
-void order_accept(struct receiver *receiver, struct standby *standby, struct control_call *call);
 
 // joining.c: takes over a connection whose first frame is a JOIN.
 void joining_start(struct receiver *receiver, struct channel *channel, const struct frame *frame);

@@ -11,7 +11,7 @@
 
 #define SUPERBLOCK_MAGIC "STEADJNL"
 #define RECORD_MAGIC "STEADREC"
-#define JOURNAL_VERSION 2
+#define JOURNAL_VERSION 1
 #define CHECKED_FROM 16 // magic and checksum come first
 
 void superblock_put(uint8_t *slot, const struct superblock *superblock)
@@ -35,7 +35,6 @@ void superblock_put(uint8_t *slot, const struct superblock *superblock)
 	write_u64(&writer, (uint64_t)superblock->durable_wall);
 	write_u64(&writer, superblock->durable_sequence);
 	write_u64(&writer, superblock->durable_position);
-	write_id(&writer, &superblock->applied_id);
 	put_u64(slot + 8, XXH3_64bits(slot + CHECKED_FROM, SUPERBLOCK_BYTES - CHECKED_FROM));
 }
 
@@ -60,7 +59,6 @@ int superblock_get(const uint8_t *slot, struct superblock *superblock)
 	superblock->durable_wall = (int64_t)read_u64(&reader);
 	superblock->durable_sequence = read_u63(&reader);
 	superblock->durable_position = read_u63(&reader);
-	superblock->applied_id = read_id(&reader);
 	read_zeroes(&reader, reader.left);
 	reader_demand(&reader, superblock->sequence > 0);
 	reader_demand(&reader, superblock->ring_bytes > 0 && superblock->ring_bytes % RECORD_ALIGN == 0);
@@ -114,10 +112,9 @@ int record_get(const uint8_t *bytes, struct record_header *header, uint64_t *cha
 	for (unsigned i = 0; i < RECORD_BEFORE; i++)
 		header->before[i] = read_u16(&reader);
 	read_zeroes(&reader, reader.left);
-	reader_demand(&reader, type >= RECORD_DATA && type <= RECORD_STAGE);
+	reader_demand(&reader, type >= RECORD_DATA && type <= RECORD_PAD);
 	reader_demand(&reader, type != RECORD_COMMIT || header->payload == COMMIT_BYTES);
 	reader_demand(&reader, type != RECORD_PAD || header->payload == 0);
-	reader_demand(&reader, type != RECORD_STAGE || header->payload == STAGE_BYTES);
 	reader_demand(&reader, type == RECORD_DATA || header->heads == 0);
 	header->type = type;
 	return reader_end(&reader) ? 0 : -EILSEQ;
@@ -146,7 +143,6 @@ void commit_put(uint8_t *payload, const struct commit *commit)
 	write_u64(&writer, commit->records);
 	write_u64(&writer, commit->frames);
 	write_u64(&writer, commit->digest);
-	write_id(&writer, &commit->id);
 	write_u64(&writer, commit->adopts);
 	if (commit->adopts) {
 		write_u64(&writer, (uint64_t)commit->born);
@@ -170,7 +166,6 @@ int commit_get(const uint8_t *payload, size_t length, struct commit *commit)
 	commit->records = read_u63(&reader);
 	commit->frames = read_u63(&reader);
 	commit->digest = read_u64(&reader);
-	commit->id = read_id(&reader);
 	adopts = read_u64(&reader);
 	reader_demand(&reader, length == COMMIT_BYTES && completes <= 1 && adopts <= 1);
 	commit->completes = completes == 1;
@@ -179,36 +174,6 @@ int commit_get(const uint8_t *payload, size_t length, struct commit *commit)
 		commit->born = (int64_t)read_u63(&reader);
 		read_lineage(&reader, &commit->lineage);
 	}
-	read_zeroes(&reader, reader.left);
-	return reader_end(&reader) ? 0 : -EILSEQ;
-}
-
-void kept_put(uint8_t *payload, const struct kept *kept)
-{
-	struct writer writer = writer_begin(payload);
-
-	write_id(&writer, &kept->id);
-	write_u64(&writer, kept->epoch);
-	write_u64(&writer, kept->base);
-	write_u64(&writer, kept->block);
-	write_u64(&writer, kept->frames);
-	write_u64(&writer, kept->digest);
-	write_u32(&writer, kept->volume);
-	write_zeroes(&writer, STAGE_BYTES - writer_length(&writer));
-}
-
-int kept_get(const uint8_t *payload, size_t length, struct kept *kept)
-{
-	struct reader reader = reader_begin(payload, length);
-
-	kept->id = read_some_id(&reader);
-	kept->epoch = read_u63(&reader);
-	kept->base = read_u63(&reader);
-	kept->block = read_u63(&reader);
-	kept->frames = read_u63(&reader);
-	kept->digest = read_u64(&reader);
-	kept->volume = read_u32(&reader);
-	reader_demand(&reader, length == STAGE_BYTES);
 	read_zeroes(&reader, reader.left);
 	return reader_end(&reader) ? 0 : -EILSEQ;
 }

@@ -16,8 +16,7 @@
 #define RECORD_ALIGN 4096
 #define RECORD_HEADER_BYTES 512
 #define RECORD_BEFORE 216 // records that a header knows the lengths of
-#define COMMIT_BYTES 2048 // payload of a COMMIT record
-#define STAGE_BYTES 64 // payload of a STAGE record
+#define COMMIT_BYTES 1024 // payload of a COMMIT record
 
 // Positions are counted in bytes from the making of the journal and never go
 // back but for an epoch that is dropped; the place in the ring is position
@@ -34,7 +33,6 @@ struct superblock {
 	uint64_t tail_chain;
 
 	uint64_t applied; // the epoch before the tail
-	struct id applied_id; // of it; none: not known
 	uint64_t durable;
 	int64_t durable_wall; // cut of that epoch, ns; 0: none
 	uint64_t durable_sequence; // of the record after its COMMIT: so far the chain must reach
@@ -45,7 +43,6 @@ enum record_type {
 	RECORD_DATA = 1, // whole BLOCKS frames of one epoch
 	RECORD_COMMIT = 2, // the epoch is complete
 	RECORD_PAD = 3, // nothing: the next record is at the start of the ring
-	RECORD_STAGE = 4, // so far the epoch is kept though it may be left: another one may continue it
 };
 
 // Each header holds the checksum of the one before it, its chain: what was
@@ -67,7 +64,6 @@ struct record_header {
 
 struct commit {
 	uint64_t epoch;
-	struct id id; // as in the BEGIN frame
 	uint64_t base;
 	int64_t cut_wall; // ns
 	bool completes; // the full sync named in sync
@@ -79,16 +75,6 @@ struct commit {
 	uint64_t records; // before this one, padding included
 	uint64_t frames;
 	uint64_t digest; // as in the END frame
-};
-
-// What is kept of an epoch that is not complete.
-struct kept {
-	struct id id; // under which its primary knows it
-	uint64_t epoch; // the last that was received in part
-	uint64_t base; // what that one is a change of
-	uint32_t volume; // of that epoch everything before this place is here
-	uint64_t block;
-	uint64_t frames, digest; // so far
 };
 
 void superblock_put(uint8_t *slot, const struct superblock *superblock);
@@ -114,8 +100,5 @@ static inline uint64_t record_bytes(uint64_t payload)
 
 void commit_put(uint8_t *payload, const struct commit *commit);
 int commit_get(const uint8_t *payload, size_t length, struct commit *commit); // 0 or -EILSEQ
-
-void kept_put(uint8_t *payload, const struct kept *kept);
-int kept_get(const uint8_t *payload, size_t length, struct kept *kept); // 0 or -EILSEQ
 
 #endif

@@ -18,14 +18,12 @@
 struct recovery {
 	struct journal *journal;
 	bool fresh;
-	struct epoch_id base; // of a new journal
+	uint64_t base; // of a new journal
 	bool promoted; // to be redone, up to this epoch
 	uint64_t epoch;
 	struct superblock superblock;
 	struct disk_io io;
 	uint8_t *superblocks; // both, as read
-	unsigned rewriting; // one of them
-	uint64_t rewritten; // position up to which records were
 	struct scan scan;
 
 	bool damaged;
@@ -89,8 +87,8 @@ static void make_new(struct recovery *recovery)
 	ring_resize(journal, (journal->disk->size - RING_OFFSET) & ~(uint64_t)(RECORD_ALIGN - 1));
 	journal->tail = (struct place){.sequence = 1};
 	journal->head = journal->tail;
-	journal->applied = journal->durable = recovery->base.epoch;
-	journal->applied_id = journal->durable_id = recovery->base.id;
+	journal->applied = recovery->base;
+	journal->durable = recovery->base;
 	journal->durable_wall = 0;
 	journal->durable_sequence = 1;
 	journal->durable_position = 0;
@@ -113,15 +111,12 @@ static void chain_flushed(struct disk_io *io, int error)
 		finish(recovery, error, &err);
 		return;
 	}
-	// A part of an epoch is worth less than the room that was made for all of it.
-	if (!journal->epochs && journal->ring_bytes != ring_bytes)
-		journal_drop(journal);
 	if (journal->head.position == journal->tail.position && journal->ring_bytes != ring_bytes) {
 		ring_resize(journal, ring_bytes);
 		journal->slots[0].valid = false;
 		journal->slots[1].valid = false;
 	}
-	if (MUTANT(REPLAY_FROM_WRONG_EPOCH) && journal_next(journal))
+	if (MUTANT(REPLAY_FROM_WRONG_EPOCH) && journal->epochs)
 		journal_applied(journal);
 	if (journal->slots[0].valid && journal->slots[1].valid)
 		finish(recovery, 0, NULL);
@@ -149,63 +144,6 @@ static void give_up_chain(struct recovery *recovery, const char *loss)
 	give_up(recovery, &err);
 }
 
-// Records that the superblock does not vouch for may be visible only, when a
-// process died before their flush, or with one that failed: a flush does not bring
-// back what one before it has lost. They are written once more, the same bytes in
-// the same place.
-static void rewrite_records(struct recovery *recovery);
-
-static void records_rewritten(struct disk_io *io, int error)
-{
-	struct recovery *recovery = recovery_of(io);
-	struct error err;
-
-	if (error) {
-		fail(&err, -error, "write to the journal at offset %" PRIu64 ": %s", io->offset, strerror(-error));
-		finish(recovery, error, &err);
-		return;
-	}
-	recovery->rewritten += io->length;
-	rewrite_records(recovery);
-}
-
-static void records_read(struct disk_io *io, int error)
-{
-	struct recovery *recovery = recovery_of(io);
-	struct error err;
-
-	if (error) {
-		fail(&err, -error, "read journal at offset %" PRIu64 ": %s", io->offset, strerror(-error));
-		finish(recovery, error, &err);
-		return;
-	}
-	io->op = DISK_WRITE;
-	io->done = records_rewritten;
-	disk_submit(recovery->journal->disk, io);
-}
-
-static void rewrite_records(struct recovery *recovery)
-{
-	struct journal *journal = recovery->journal;
-	uint64_t at = recovery->rewritten, left = ring_left(journal, at), length = journal->head.position - at;
-
-	if (length == 0 || recovery->promoted || MUTANT(RECORDS_FOUND_NOT_REWRITTEN)) {
-		recovery->io = (struct disk_io){.op = DISK_FLUSH, .done = chain_flushed};
-		disk_submit(journal->disk, &recovery->io);
-		return;
-	}
-	if (length > left)
-		length = left;
-	recovery->io = (struct disk_io){
-	        .op = DISK_READ,
-	        .offset = ring_offset(journal, at),
-	        .length = length < RECORD_MAX ? length : RECORD_MAX,
-	        .data = recovery->scan.window,
-	        .done = records_read,
-	};
-	disk_submit(journal->disk, &recovery->io);
-}
-
 // The chain has come to its end. What the superblock calls durable must be in
 // it; everything complete beyond is kept, too.
 static void chain_ended(void *user)
@@ -221,7 +159,7 @@ static void chain_ended(void *user)
 		finish(recovery, scan->error, &scan->reason);
 		return;
 	}
-	if (scan->complete.sequence < superblock->durable_sequence) {
+	if (journal->head.sequence < superblock->durable_sequence) {
 		snprintf(loss, sizeof(loss), "epoch %" PRIu64 " is lost, though %" PRIu64 " was durable",
 		         scan->last + 1, superblock->durable);
 		give_up_chain(recovery, loss);
@@ -235,10 +173,9 @@ static void chain_ended(void *user)
 	}
 	if (recovery->promoted)
 		journal->generation = superblock->generation; // of a former life of this node, whichever
-	journal->durable_sequence = scan->complete.sequence;
-	journal->durable_position = scan->complete.position;
+	journal->durable_sequence = journal->head.sequence;
+	journal->durable_position = journal->head.position;
 	if (!id_equal(&superblock->generation, &journal->generation) && !adopted(journal)) {
-		journal_drop(journal); // nobody continues that
 		if (!journal->epochs) {
 			make_new(recovery);
 			return;
@@ -247,10 +184,8 @@ static void chain_ended(void *user)
 		give_up(recovery, &err);
 		return;
 	}
-	recovery->rewritten = superblock->durable_position;
-	if (recovery->rewritten < journal->tail.position || recovery->rewritten > journal->head.position)
-		recovery->rewritten = journal->tail.position;
-	rewrite_records(recovery);
+	recovery->io = (struct disk_io){.op = DISK_FLUSH, .done = chain_flushed};
+	disk_submit(journal->disk, &recovery->io);
 }
 
 static void start_scan(struct recovery *recovery)
@@ -264,7 +199,6 @@ static void start_scan(struct recovery *recovery)
 	journal->tail = (struct place){
 	        .position = superblock->tail, .sequence = superblock->tail_sequence, .chain = superblock->tail_chain};
 	journal->applied = superblock->applied;
-	journal->applied_id = superblock->applied_id;
 	journal->durable_wall = superblock->durable_wall;
 	recovery->scan = (struct scan){
 	        .journal = journal,
@@ -310,42 +244,6 @@ static void none_valid(struct recovery *recovery)
 	}
 }
 
-// Nor is it known whether what they say is durable: it is, when they were written
-// once more, the newest one first.
-static void superblock_rewritten(struct disk_io *io, int error);
-
-static void rewrite_superblock(struct recovery *recovery, unsigned index)
-{
-	recovery->rewriting = index;
-	recovery->io = (struct disk_io){
-	        .op = DISK_WRITE,
-	        .flags = DISK_FUA,
-	        .offset = (uint64_t)index * SUPERBLOCK_BYTES,
-	        .length = SUPERBLOCK_BYTES,
-	        .data = recovery->superblocks + index * SUPERBLOCK_BYTES,
-	        .done = superblock_rewritten,
-	};
-	disk_submit(recovery->journal->disk, &recovery->io);
-}
-
-static void superblock_rewritten(struct disk_io *io, int error)
-{
-	struct recovery *recovery = recovery_of(io);
-	struct journal *journal = recovery->journal;
-	unsigned other = !recovery->rewriting;
-	struct error err;
-
-	if (error) {
-		fail(&err, -error, "write superblock of the journal at offset %" PRIu64 ": %s", io->offset,
-		     strerror(-error));
-		finish(recovery, error, &err);
-	} else if (other == journal->next_slot && journal->slots[other].valid) {
-		rewrite_superblock(recovery, other);
-	} else {
-		start_scan(recovery);
-	}
-}
-
 static void choose(struct recovery *recovery)
 {
 	struct journal *journal = recovery->journal;
@@ -380,10 +278,7 @@ static void choose(struct recovery *recovery)
 		give_up(recovery, &err);
 		return;
 	}
-	if (recovery->promoted || MUTANT(RECORDS_FOUND_NOT_REWRITTEN))
-		start_scan(recovery);
-	else
-		rewrite_superblock(recovery, newest);
+	start_scan(recovery);
 }
 
 static void superblocks_read(struct disk_io *io, int error)
@@ -427,10 +322,9 @@ static int begin(struct journal *journal, const struct recovery *what, struct er
 	return 0;
 }
 
-int journal_open(struct journal *journal, const struct id *generation, bool fresh, const struct epoch_id *base,
-                 struct error *err)
+int journal_open(struct journal *journal, const struct id *generation, bool fresh, uint64_t base, struct error *err)
 {
-	const struct recovery what = {.fresh = fresh, .base = *base};
+	const struct recovery what = {.fresh = fresh, .base = base};
 
 	journal->generation = *generation;
 	return begin(journal, &what, err);

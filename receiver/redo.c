@@ -23,13 +23,6 @@ static void log_wrote(void *user)
 	redo_soon(user);
 }
 
-static uint64_t log_random(void *user)
-{
-	const struct redo *redo = user;
-
-	return redo->config.random(redo->config.user);
-}
-
 static void frames_progress(void *user)
 {
 	redo_pump(user);
@@ -64,7 +57,6 @@ struct redo *redo_new(const struct redo_config *config)
 	        .generation = config->state->lineage.generation,
 	        .region_blocks = config->region_blocks,
 	        .volume_count = config->volume_count,
-	        .random = log_random,
 	        .wrote = log_wrote,
 	        .user = redo,
 	};
@@ -107,7 +99,6 @@ void redo_free(struct redo *redo)
 		bitmap_destroy(&redo->volumes[i].flushing);
 		bitmap_destroy(&redo->volumes[i].failed);
 	}
-	reads_free(redo);
 	scan_free(redo->scan);
 	journal_free(redo->journal);
 	redo_frames_free(redo->frames);
@@ -151,19 +142,13 @@ static void park(struct redo *redo, struct disk_io *io)
 	redo->last_parked = &io->next;
 }
 
-enum passage {
-	PASS,
-	WAIT, // what it needs is on its way, or failed has the job that could not be done
-	AROUND, // a read of what could not be redone lately: it need not be tried anew for each
-};
-
-// Whether the request may pass. A region is looked at in which only other blocks
-// are pending, but it is not waited for.
-static enum passage may_pass(struct redo *redo, const struct disk_io *io, struct job **failed)
+// Whether the request may pass. If not, what it needs is on its way, or failed
+// has the job that could not be done. A region is looked at in which only other
+// blocks are pending, but it is not waited for.
+static bool may_pass(struct redo *redo, const struct disk_io *io, struct job **failed)
 {
 	struct wrapped *wrapped = (struct wrapped *)io->disk;
 	unsigned volume = wrapped->flush.volume, ahead = 0;
-	bool around = false;
 	const struct bitmap *regions = io->op == DISK_READ ? &wrapped->pending : &wrapped->owed;
 	uint64_t size = redo->config.region_blocks;
 	uint64_t first = io->offset / BLOCK_SIZE, end = (io->offset + io->length + BLOCK_SIZE - 1) / BLOCK_SIZE;
@@ -176,18 +161,14 @@ static enum passage may_pass(struct redo *redo, const struct disk_io *io, struct
 		struct redo_segment segment;
 		struct job *job = NULL;
 
-		if (!redo_index_next(redo->index, volume, from, &segment) || segment.first >= to)
-			continue;
-		// memory that is only registered cannot be written to
-		if (io->op == DISK_READ && !io->registered && bitmap_test(&wrapped->failed, region))
-			around = true;
-		else if (job_want(redo, volume, region, io->op != DISK_READ, &job))
+		if (!redo_index_next(redo->index, volume, from, &segment) || segment.first >= to ||
+		    job_want(redo, volume, region, io->op != DISK_READ, &job))
 			continue;
 		if (ahead == 0)
 			*failed = job;
 		ahead++;
 	}
-	return around ? AROUND : ahead ? WAIT : PASS;
+	return ahead == 0;
 }
 
 static void submit(struct disk *disk, struct disk_io *io)
@@ -195,20 +176,14 @@ static void submit(struct disk *disk, struct disk_io *io)
 	struct wrapped *wrapped = (struct wrapped *)disk;
 	struct redo *redo = wrapped->redo;
 	struct job *failed;
-	enum passage passage;
 
 	if (redo->released) {
 		forward(wrapped, io);
-		return;
-	}
-	if (io->op == DISK_FLUSH) {
+	} else if (io->op == DISK_FLUSH) {
 		flush_join(redo, wrapped->flush.volume, io);
-		return;
-	}
-	passage = may_pass(redo, io, &failed);
-	if (passage == PASS) {
+	} else if (may_pass(redo, io, &failed)) {
 		forward(wrapped, io);
-	} else if (passage == WAIT || !read_around(redo, io)) {
+	} else {
 		park(redo, io);
 		redo_soon(redo);
 	}
@@ -254,14 +229,10 @@ static void unpark(struct redo *redo)
 	redo->last_parked = &redo->parked;
 	for (; io; io = next) {
 		struct job *failed = NULL;
-		enum passage passage = redo->released ? PASS : may_pass(redo, io, &failed);
 
 		next = io->next;
-		if (passage == PASS) {
+		if (redo->released || may_pass(redo, io, &failed)) {
 			forward((struct wrapped *)io->disk, io);
-		} else if (passage == AROUND) {
-			if (!read_around(redo, io))
-				park(redo, io);
 		} else if (failed) {
 			io->progress = (uint64_t)(failed->error == -EILSEQ ? EIO : -failed->error);
 			io->next = NULL;
@@ -281,8 +252,8 @@ static void unpark(struct redo *redo)
 
 static bool all_idle(const struct redo *redo)
 {
-	return !redo->parked && jobs_idle(redo) && reads_idle(redo) &&
-	       (!redo->frames || redo_frames_idle(redo->frames)) && !intent_busy(redo->log) && !redo_opening(redo);
+	return !redo->parked && jobs_idle(redo) && (!redo->frames || redo_frames_idle(redo->frames)) &&
+	       !intent_busy(redo->log) && !redo_opening(redo);
 }
 
 void redo_pump(struct redo *redo)
@@ -294,12 +265,11 @@ void redo_pump(struct redo *redo)
 	while (redo->again) {
 		redo->again = false;
 		jobs_advance(redo);
-		reads_advance(redo);
 		unpark(redo);
 		jobs_forget_failed(redo);
 	}
 	redo->pumping = false;
-	if (redo->released && jobs_idle(redo) && reads_idle(redo) && redo_frames_idle(redo->frames)) {
+	if (redo->released && jobs_idle(redo) && redo_frames_idle(redo->frames)) {
 		redo_frames_free(redo->frames);
 		redo_index_free(redo->index);
 		redo->frames = NULL;

@@ -44,9 +44,8 @@ struct redo_config {
 	struct disk *volumes[VOLUMES_MAX];
 	const struct pair_state *state; // must outlive it; its generation is that of the log
 	uint32_t region_blocks; // REDO_REGION_BLOCKS, in tests less
-	uint64_t (*random)(void *user);
 	const struct redo_events *events;
-	void *user; // of both
+	void *user;
 };
 
 struct redo_status {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of redo.h share: redo.c (the disks and what waits for them),
 // redo_open.c (log and index), redo_jobs.c (regions that are being redone),
-// redo_region.c (the blocks of one), redo_read.c (reads while that cannot be).
-// redo_soon() has everything looked at again that may go on.
+// redo_region.c (the blocks of one). redo_soon() has everything looked at again
+// that may go on.
 #ifndef STEAD_REDO_IMPL_H
 #define STEAD_REDO_IMPL_H
 
@@ -16,7 +16,6 @@
 #define JOBS_MAX 16
 #define PIECES_MAX 64
 #define CONTENTS_MAX 32 // frames in memory
-#define AROUNDS_MAX 16
 
 enum job_stage {
 	JOB_FREE,
@@ -40,7 +39,6 @@ struct job {
 	int error;
 	struct error reason;
 	struct waiter logged; // waits for the log
-	bool tried; // to write to it
 };
 
 // Blocks that are being written.
@@ -50,25 +48,11 @@ struct piece {
 	struct redo_content *content; // NULL: zeroes
 };
 
-// A read of what could not be redone lately.
-struct around {
-	struct disk_io io;
-	struct redo *redo;
-	struct disk_io *request; // NULL: free
-	struct bitmap pending; // regions that were when it began, from first on
-	uint64_t first;
-	bool reading; // what the volume holds
-	int error; // of that
-	uint64_t next; // block that is looked at next
-	uint64_t laid; // bytes from the journal
-};
-
 struct flush {
 	struct disk_io io;
 	struct redo *redo;
 	unsigned volume;
 	bool busy;
-	bool untold; // one failed that nobody else had asked for
 	struct disk_io *waiting, *under_way; // flushes of the application, linked by next
 };
 
@@ -101,7 +85,6 @@ struct redo {
 
 	struct job jobs[JOBS_MAX];
 	struct piece pieces[PIECES_MAX];
-	struct around arounds[AROUNDS_MAX];
 	unsigned walked; // volume
 	uint64_t walked_region;
 	struct timer retry; // of what failed in the background
@@ -149,12 +132,5 @@ void job_error(struct job *job, int error, const struct error *err); // the firs
 // Writes more of it. True when that is over: the job has an error, or the volume
 // everything that the journal has of the region.
 bool region_redo(struct job *job);
-
-// redo_read.c
-// Answers the request from volume and journal as they are. False: not yet.
-bool read_around(struct redo *redo, struct disk_io *request);
-void reads_advance(struct redo *redo);
-bool reads_idle(const struct redo *redo);
-void reads_free(struct redo *redo);
 
 #endif

@@ -36,7 +36,6 @@ static void log_woke(struct waiter *waiter)
 	struct job *job = (struct job *)((char *)waiter - offsetof(struct job, logged));
 
 	job->stage = JOB_UNLOGGED;
-	job->tried = true;
 	redo_soon(job->redo);
 }
 
@@ -165,11 +164,8 @@ static void log_region(struct job *job)
 			intent_retry(redo->log);
 			error = -EIO;
 		} else {
-			uint64_t block = job->region * redo->config.region_blocks;
-
-			error = intent_pass(redo->log, job->volume, block, 1, &job->logged);
-			if (error && error != -EAGAIN && !job->tried) // of somebody before
-				error = intent_try(redo->log, job->volume, block, &job->logged);
+			error = intent_pass(redo->log, job->volume, job->region * redo->config.region_blocks, 1,
+			                    &job->logged);
 		}
 	}
 	if (error == -EAGAIN) {
@@ -187,16 +183,6 @@ static void log_region(struct job *job)
 // Flushes: those of the application are made here too, to learn when one fails,
 // which the device says only once.
 
-static void redo_again(struct redo *redo, unsigned volume, struct bitmap *regions)
-{
-	for (uint64_t region = bitmap_next(regions, 0); region != BITMAP_NONE;
-	     region = bitmap_next(regions, region + 1)) {
-		bitmap_set(&redo->volumes[volume].pending, region, 1);
-		put_off(redo, volume, region);
-	}
-	bitmap_clear_all(regions);
-}
-
 static void end_flushing(struct redo *redo, unsigned volume, int error)
 {
 	struct wrapped *wrapped = &redo->volumes[volume];
@@ -204,16 +190,17 @@ static void end_flushing(struct redo *redo, unsigned volume, int error)
 
 	if (error)
 		fail(&err, -error, "redo: flush of volume %s: %s", wrapped->name, strerror(-error));
-	// what was redone since the last one that worked may be lost
-	if (error) {
-		redo_again(redo, volume, &wrapped->flushing);
-		redo_again(redo, volume, &wrapped->unflushed);
+	// what was redone since the flush before may be lost
+	for (uint64_t region = error ? bitmap_next(&wrapped->flushing, 0) : BITMAP_NONE; region != BITMAP_NONE;
+	     region = bitmap_next(&wrapped->flushing, region + 1)) {
+		bitmap_set(&wrapped->pending, region, 1);
+		put_off(redo, volume, region);
 	}
 	bitmap_clear_all(&wrapped->flushing);
 	for (unsigned i = 0; i < JOBS_MAX; i++) {
 		struct job *job = &redo->jobs[i];
 
-		if (job->volume != volume || (job->stage != JOB_FLUSHING && (job->stage != JOB_UNFLUSHED || !error)))
+		if (job->stage != JOB_FLUSHING || job->volume != volume)
 			continue;
 		job->stage = JOB_UNLOGGED;
 		if (!error)
@@ -232,9 +219,6 @@ static void flush_done(struct disk_io *io, int error)
 	flush->busy = false;
 	flush->under_way = NULL;
 	end_flushing(redo, flush->volume, error);
-	if (application && !error && flush->untold)
-		error = -EIO;
-	flush->untold = !application && (error || flush->untold);
 	for (; application; application = next) {
 		next = application->next;
 		application->done(application, error);

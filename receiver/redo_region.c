@@ -73,6 +73,15 @@ static void put_piece(struct job *job, struct piece *piece, const struct redo_se
 	disk_submit(wrapped->raw, &piece->io);
 }
 
+static bool is_hole(const struct job *job, const struct redo_segment *segment)
+{
+	struct wrapped *wrapped = wrapped_of(job);
+	uint64_t offset = segment->first * BLOCK_SIZE, length = cut(wrapped, offset, segment->count * BLOCK_SIZE);
+	uint64_t same = length;
+
+	return disk_hole(wrapped->raw, offset, &same) && same >= length;
+}
+
 // Frames that the job needs next are read side by side.
 static void want_ahead(struct job *job, uint64_t from, uint64_t end)
 {
@@ -136,7 +145,7 @@ bool region_redo(struct job *job)
 		if (segment.frame != REDO_ZERO) {
 			if (!redo_content(job, piece, &segment, end))
 				break;
-		} else { // also where a hole is seen: it may not be there after a power failure
+		} else if (!is_hole(job, &segment)) {
 			put_piece(job, piece, &segment, NULL);
 		}
 		job->next = segment.first + segment.count;

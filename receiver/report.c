@@ -68,13 +68,11 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 		status->state = "waiting";
 		status->reason = "opening";
 	} else {
-		if (sink->doubted)
-			status->state = "refused";
-		else if (sink->syncing)
+		if (sink->syncing)
 			status->state = sink->state.partial ? "resync" : "full-sync";
 		else if (sink->met && sink->verdict == VERDICT_DIVERGED)
 			status->state = "diverged";
-		else if (sink->met && (sink->verdict == VERDICT_ROLLED_BACK || sink->verdict == VERDICT_COPIED))
+		else if (sink->met && sink->verdict == VERDICT_ROLLED_BACK)
 			status->state = "refused";
 		else if (sink->returned)
 			status->state = "resync";
@@ -82,12 +80,8 @@ static void report_state(const struct sink_status *sink, struct pair_status *sta
 			status->state = "replicating";
 		else
 			status->state = "waiting";
-		if (sink->doubted)
-			status->reason = "volume-changed";
-		else if (!strcmp(status->state, "refused"))
-			status->reason = sink->verdict == VERDICT_COPIED ? "copy-of-primary" : "peer-rolled-back";
-		else if (sink->disk) // also while it is alone: that is what a promotion would meet
-			status->reason = trouble_name(sink->disk);
+		if (!strcmp(status->state, "refused"))
+			status->reason = "peer-rolled-back";
 		else if (!sink->connected)
 			status->reason = "link-down";
 		else if (sink->too_large || (sink->syncing && sink->state.partial))

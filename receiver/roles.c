@@ -10,35 +10,32 @@
 #include <stdio.h>
 #include <string.h>
 
-struct epoch_id roles_left_at(const struct sink *sink)
+uint64_t roles_left_at(const struct sink *sink)
 {
 	const struct ancestor *left = lineage_find(&sink->session.hello.lineage, &sink->lineage.generation);
 
-	return left ? (struct epoch_id){left->epoch, left->epoch_id} : (struct epoch_id){0};
+	return left ? left->epoch : 0;
 }
 
 struct standing roles_standing(const struct sink *sink)
 {
 	bool standby = sink->state.role == ROLE_STANDBY;
-	struct epoch_id left = roles_left_at(sink);
 
 	return (struct standing){
 	        .role = sink->state.role,
 	        .lineage = sink->lineage,
 	        .born = sink->born,
 	        .epoch = standby ? journal_durable(sink->journal) : sink->state.promoted_epoch,
-	        .epoch_id = standby ? journal_durable_id(sink->journal) : (struct id){{0}},
 	        .consistent = sink->consistent,
 	        .returned = sink->returned,
-	        .mapped = sink->beyond && beyond_covers(sink->beyond, &left),
-	        .unlogged = sink->state.unlogged,
+	        .mapped = sink->beyond && beyond_covers(sink->beyond, roles_left_at(sink)),
 	        .yields = sink->yields,
 	};
 }
 
 bool roles_beyond(const struct sink *sink)
 {
-	return sink->returned && (!sink->beyond || journal_durable(sink->journal) > beyond_cut(sink->beyond).epoch);
+	return sink->returned && (!sink->beyond || journal_durable(sink->journal) > beyond_cut(sink->beyond));
 }
 
 static void follow(struct sink *sink, const struct lineage *lineage, int64_t born)
@@ -62,7 +59,6 @@ void roles_opened(struct sink *sink)
 	sink->returned = state->returned;
 	sink->fenced = state->fenced;
 	sink->yields = state->yields;
-	sink->doubt = state->doubt;
 	if (adoption)
 		follow(sink, &adoption->lineage, adoption->born);
 	else if (sink->returned)
@@ -82,7 +78,7 @@ bool roles_saved(const struct sink *sink)
 	const struct pair_state *state = &sink->state;
 
 	return id_equal(&state->lineage.generation, &sink->lineage.generation) && state->returned == sink->returned &&
-	       state->yields == sink->yields && state->fenced == sink->fenced && state->doubt == sink->doubt;
+	       state->yields == sink->yields && state->fenced == sink->fenced;
 }
 
 void roles_next(struct sink *sink)
@@ -92,11 +88,8 @@ void roles_next(struct sink *sink)
 	sink->next.returned = sink->returned;
 	sink->next.fenced = sink->fenced;
 	sink->next.yields = sink->yields;
-	sink->next.doubt = sink->doubt;
-	if (sink->returned)
-		return;
-	sink->next.base_epoch = 0;
-	sink->next.base_id = (struct id){{0}};
+	if (!sink->returned)
+		sink->next.base_epoch = 0;
 }
 
 // Switchover.

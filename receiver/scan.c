@@ -25,14 +25,19 @@ void scan_clear(struct scan *scan)
 	scan->window = NULL;
 }
 
-// Of an epoch that is not complete its last STAGE counts, unless nobody is going to
-// continue it.
-static void leave_partial(struct scan *scan)
+static void take_partial_away(struct scan *scan)
 {
-	if (scan->bounded)
-		journal_drop(scan->journal);
-	else
-		journal_leave(scan->journal);
+	struct journal *journal = scan->journal;
+	struct epoch **link = &journal->epochs;
+
+	if (!scan->partial)
+		return;
+	while (*link != scan->partial)
+		link = &(*link)->next;
+	*link = NULL;
+	journal->last_epoch = link;
+	journal->head = scan->partial->begin;
+	epoch_free(journal, scan->partial);
 	scan->partial = NULL;
 }
 
@@ -41,7 +46,7 @@ static void end(struct scan *scan)
 	scan->over = true;
 	if (scan->ahead && !ahead_idle(scan->ahead))
 		return;
-	leave_partial(scan);
+	take_partial_away(scan);
 	scan->ended(scan->user);
 }
 
@@ -90,12 +95,6 @@ static bool commit_fits(const struct scan *scan, const struct commit *commit)
 	       (vouched(scan) || (commit->frames == scan->frames && commit->digest == scan->digest));
 }
 
-static bool keep_fits(const struct scan *scan, const struct kept *kept)
-{
-	return kept->epoch == scan->partial->commit.epoch && kept->base == scan->last &&
-	       (vouched(scan) || (kept->frames == scan->frames && kept->digest == scan->digest));
-}
-
 // One record whose header and payload are sound. False: the chain ends before
 // it. next is where the record after it begins.
 static bool take_record(struct scan *scan, const struct record_header *header, const uint8_t *payload,
@@ -103,7 +102,6 @@ static bool take_record(struct scan *scan, const struct record_header *header, c
 {
 	struct journal *journal = scan->journal;
 	struct commit commit;
-	struct kept kept;
 
 	if (!scan->partial) {
 		scan->partial = epoch_add(journal);
@@ -113,22 +111,14 @@ static bool take_record(struct scan *scan, const struct record_header *header, c
 		scan->partial->commit.epoch = header->epoch;
 		scan->frames = 0;
 		scan->digest = 0;
-		scan->left = false;
 	}
-	if (header->epoch != scan->partial->commit.epoch &&
-	    !(scan->left && header->epoch > scan->partial->commit.epoch))
+	if (header->epoch != scan->partial->commit.epoch)
 		return broken(scan, "epoch changes without a commit");
-	scan->partial->commit.epoch = header->epoch;
-	scan->left = header->type == RECORD_STAGE;
 	if (header->type == RECORD_DATA) {
 		if (!vouched(scan) && !take_frames(scan, payload, header->payload) && !MUTANT(JOURNAL_CHECKSUM_IGNORED))
 			return broken(scan, "a frame in it does not check");
 		if (!record_add(scan->partial, &scan->at, header))
 			return no_memory(scan);
-	} else if (header->type == RECORD_STAGE) {
-		if (kept_get(payload, header->payload, &kept) || !keep_fits(scan, &kept))
-			return broken(scan, "what it keeps is malformed");
-		epoch_keep(scan->partial, &kept, next);
 	} else if (header->type == RECORD_COMMIT) {
 		if (commit_get(payload, header->payload, &commit))
 			return broken(scan, "commit is malformed");
@@ -139,9 +129,7 @@ static bool take_record(struct scan *scan, const struct record_header *header, c
 		scan->partial->end = *next;
 		scan->partial = NULL;
 		scan->last = commit.epoch;
-		scan->complete = *next;
 		journal->durable = commit.epoch;
-		journal->durable_id = commit.id;
 		journal->durable_wall = commit.cut_wall;
 	}
 	scan->at = *next;
@@ -270,9 +258,8 @@ int scan_start(struct scan *scan)
 	scan->window = aligned_alloc(RECORD_ALIGN, RECORD_MAX);
 	if (!scan->window)
 		return -ENOMEM;
-	journal->head = scan->at = scan->complete = journal->tail;
+	journal->head = scan->at = journal->tail;
 	scan->last = journal->durable = journal->applied;
-	journal->durable_id = journal->applied_id;
 	if (scan->vouched > 0)
 		scan->ahead = ahead_new(journal, ahead_ready, scan);
 	if (!scan->ahead || !ahead_start(scan->ahead, journal->tail.position, scan->durable_position))

@@ -26,7 +26,6 @@ struct scan {
 	struct place at; // where the chain ends, and why
 	char broken[80];
 	uint64_t last; // complete epoch
-	struct place complete; // behind its COMMIT
 	int error; // not followed to its end: -errno, and why; 0: it was
 	struct error reason;
 
@@ -39,7 +38,6 @@ struct scan {
 	bool reading; // the window
 	bool over; // but for what is read ahead
 	struct epoch *partial; // not committed as far as was read
-	bool left; // the last record of it is a STAGE: another epoch may continue it
 	uint64_t frames, digest; // of it
 };
 

@@ -105,27 +105,26 @@ void session_reject(struct sink *sink, uint64_t epoch, enum reject_cause cause, 
 
 // The end.
 
-static void leave_epoch(struct sink *sink)
+static void drop_epoch(struct sink *sink)
 {
 	struct session *session = &sink->session;
 
 	if (MUTANT(APPLIED_WITHOUT_END) && session->mode == MODE_ATOMIC) {
 		const struct commit commit = {
 		        .epoch = session->begin.epoch,
-		        .id = session->begin.id,
 		        .base = session->begin.base,
 		        .cut_wall = session->begin.cut_wall,
 		        .completes = session->begin.completes,
 		        .sync = sink->state.sync,
-		        .frames = session->all_frames,
-		        .digest = session->all_digest,
+		        .frames = session->frames,
+		        .digest = session->digest,
 		};
 
 		if (journal_commit(sink->journal, &commit, NULL) == 0)
 			return;
 	}
 	if (session->mode == MODE_ATOMIC)
-		journal_leave(sink->journal);
+		journal_drop(sink->journal);
 	direct_abandon(sink);
 }
 
@@ -155,7 +154,7 @@ static void closed(void *user, const char *why)
 	struct sink *sink = user;
 	bool connected = sink->session.stage == SESSION_OPEN;
 
-	leave_epoch(sink);
+	drop_epoch(sink);
 	forget(sink);
 	if (connected)
 		sink_event(sink, SINK_DISCONNECTED, 0, why);
@@ -269,7 +268,6 @@ static void send_heartbeat(struct sink *sink)
 	        .wall = clock_wall(sink->clock),
 	        .cut = journal_durable(sink->journal),
 	        .applied = journal_applied_epoch(sink->journal),
-	        .trouble = sink_trouble(sink),
 	        .held = share_held(sink),
 	};
 	uint8_t body[WIRE_BODY_MAX];

@@ -36,7 +36,6 @@ struct sink *sink_new(const struct sink_config *config)
 		return NULL;
 	sink->config = *config;
 	sink->clock = config->clock;
-	sink->run = id_random(config->random, config->user);
 	sink->scratch = malloc(BLOCKS_RAW_MAX);
 	sink->unpacker = unpacker_new();
 	sink->slots = slots_new(config->state, 0, STATE_SLOT_KIND);
@@ -70,7 +69,6 @@ void sink_free(struct sink *sink)
 	clock_cancel(sink->clock, &sink->save_timer);
 	session_free(sink);
 	compare_free(sink);
-	probed_free(sink);
 	promote_free(sink);
 	beyond_free(sink->beyond);
 	apply_free(sink->apply);
@@ -129,7 +127,6 @@ void sink_advance(struct sink *sink)
 		if (!sink->failed && sink->state.role == ROLE_STANDBY)
 			apply_advance(sink->apply);
 		direct_advance(sink);
-		probed_advance(sink);
 		session_advance(sink);
 		roles_advance(sink);
 		promote_advance(sink);
@@ -141,8 +138,7 @@ void sink_advance(struct sink *sink)
 
 bool sink_settled(const struct sink *sink)
 {
-	return journal_settled(sink->journal) && direct_idle(sink) && compare_idle(sink) && probed_idle(sink) &&
-	       !sink->saving;
+	return journal_settled(sink->journal) && direct_idle(sink) && compare_idle(sink) && !sink->saving;
 }
 
 void sink_fail(struct sink *sink, const struct error *err)
@@ -210,12 +206,7 @@ static void journal_opened(void *user, int error, const struct error *err, const
 		sink_event(sink, SINK_DAMAGE_REPAIRED, 0, repaired);
 	sink->recovery_point = journal_durable_wall(sink->journal);
 	sink->consistent = sink->state.consistent || (!error && journal_completes(sink->journal, &sink->state.sync));
-	if (!error && (journal_next(sink->journal) || (!sink->consistent && !id_is_none(&sink->state.sync))))
-		volumes_doubt(sink->volumes);
 	roles_opened(sink);
-	// it was compared, and the state was not told yet
-	if (!error && journal_completes(sink->journal, &sink->state.sync))
-		sink->doubt = DOUBT_NONE;
 	opened(sink, error ? err : NULL);
 }
 
@@ -241,7 +232,6 @@ static int check_state(struct sink *sink, const void *payload, size_t length, st
 static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
 {
 	struct sink *sink = user;
-	struct epoch_id base;
 	bool fresh;
 	struct error err;
 
@@ -260,8 +250,8 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 		fresh = sink->state.base_epoch || (!sink->state.consistent && id_is_none(&sink->state.sync));
 		// once promoted, the volumes are not ours and the journal has nothing to say
 		if (sink->state.role == ROLE_STANDBY) {
-			base = (struct epoch_id){sink->state.base_epoch, sink->state.base_id};
-			error = journal_open(sink->journal, &sink->state.lineage.generation, fresh, &base, &err);
+			error = journal_open(sink->journal, &sink->state.lineage.generation, fresh,
+			                     sink->state.base_epoch, &err);
 			if (!error)
 				return;
 		}
@@ -294,11 +284,9 @@ static void journal_durable_event(void *user, const struct commit *commit)
 	struct sink *sink = user;
 	bool completes = commit->completes && !sink->consistent && id_equal(&commit->sync, &sink->state.sync);
 
-	frames_point(sink, commit->cut_wall);
+	sink->recovery_point = commit->cut_wall;
 	if (completes)
 		sink->consistent = true;
-	if (commit->completes && id_equal(&commit->sync, &sink->state.sync))
-		sink->doubt = DOUBT_NONE; // everything was compared
 	if (commit->adopts)
 		roles_adopt(sink, commit);
 	sink->session.too_large = false;
@@ -369,21 +357,9 @@ static void damaged(void *user, const struct error *err)
 	sink_fail(user, err);
 }
 
-static void stumbled(void *user, const struct error *err)
-{
-	sink_event(user, SINK_APPLY_FAILED, 0, err->text);
-}
-
-static void recovered(void *user)
-{
-	sink_event(user, SINK_APPLY_RECOVERED, 0, NULL);
-}
-
 static const struct apply_events apply_events = {
         .settle = settle,
         .applied = applied,
         .damaged = damaged,
-        .stumbled = stumbled,
-        .recovered = recovered,
         .progress = progress,
 };

@@ -32,11 +32,8 @@ enum sink_event {
 	SINK_SYNC_DONE, // consistent from now on
 	SINK_DAMAGE_REPAIRED, // text: what was read from its mirror
 	SINK_ADOPTED, // epoch: of the primary's generation from now on
-	SINK_DOUBTED, // what must be as on the primary is not; text: what
 	SINK_TAKEOVER, // epoch: the primary asks us to take over; answer with sink_promote() or sink_decline()
 	SINK_DECLINED, // by the primary: a switchover; text: why
-	SINK_APPLY_FAILED, // durable epochs cannot be written to a volume for now; text: why. Told again after a minute
-	SINK_APPLY_RECOVERED,
 };
 
 struct sink_config {
@@ -57,7 +54,6 @@ struct sink_status {
 	struct pair_state state;
 	bool opened;
 	const char *failed; // why it cannot be used; NULL: it can
-	enum trouble disk; // durable epochs cannot be brought into the volumes for now, or the journal not be written
 	bool connected;
 	enum verdict verdict; // of the last handshake
 	bool met; // there was one
@@ -67,16 +63,14 @@ struct sink_status {
 	uint64_t primary_lag; // ns, as last heard
 	uint64_t primary_outlook; // what it will come to at this rate, ns, or OUTLOOK_NEVER (wire.h), as last heard
 	enum trouble primary_trouble; // of this connection
-	bool primary_told; // it has said on this connection how it is
 	uint64_t primary_cut; // epoch, as last heard
 	uint64_t heard; // clock_now() of the last frame from the peer; 0: never
 	uint64_t told; // clock_now() at which the peer sent what it told last, estimated; 0: nothing yet
 	int64_t recovery_point; // wall clock of the primary at the newest point, ns; 0: none
-	int64_t skew; // peer's wall clock when it was there minus ours then, as ours shows it now; ns, as far as is known
+	int64_t skew; // peer's wall clock minus ours, ns, as far as is known
 	uint64_t journal_used; // bytes
 	uint64_t received_bytes, receive_rate; // wire; bytes, bytes a second
 	bool promotable;
-	bool doubted; // its volumes differ from the primary's where they must not
 	bool too_large; // what the primary sends is, for the journal: it stays at its last epoch
 	bool syncing;
 	uint64_t sync_done, sync_total; // bytes

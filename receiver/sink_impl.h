@@ -39,7 +39,6 @@ struct session {
 	bool takes_epochs; // it is our primary
 	bool adopting; // the next atomic epoch makes us follow its generation
 	uint64_t adoption; // the epoch that did; 0: none
-	bool compares; // its primary compares everything first
 	bool tells_beyond; // the rest of what we hold beyond is to be told
 	bool takeover; // was asked for, and not answered
 	bool too_large; // the last epoch was, for the journal
@@ -47,7 +46,6 @@ struct session {
 	uint64_t held_at; // clock_now(): since then, or the last heartbeat
 	uint64_t held_for; // ns, since the last heartbeat
 	enum trouble trouble; // of the primary
-	bool told; // by a heartbeat
 	bool in_frame; // the channel is in a call to us
 	uint8_t *stash; // a frame that has to wait; NULL: none
 	size_t stash_length;
@@ -55,8 +53,7 @@ struct session {
 
 	enum session_mode mode;
 	struct wire_begin begin; // of the epoch under way
-	uint64_t frames, digest; // since its BEGIN
-	uint64_t all_frames, all_digest; // with what it continues
+	uint64_t frames, digest;
 	uint64_t received; // the last epoch that is complete or was durable
 };
 
@@ -93,7 +90,6 @@ struct promotion {
 struct sink {
 	struct sink_config config;
 	struct clock *clock;
-	struct id run; // of this engine
 	struct slots *slots;
 	struct journal *journal;
 	struct volumes *volumes;
@@ -104,7 +100,6 @@ struct sink {
 	struct pair_state state; // as it is on the disk
 	// As state says, or as a durable epoch in the journal does.
 	bool consistent, returned, fenced, yields;
-	enum doubt doubt;
 	struct lineage lineage;
 	int64_t born;
 	struct beyond *beyond; // returned, and the map could be read
@@ -118,11 +113,9 @@ struct sink {
 	bool failed;
 	struct error failed_text;
 	int64_t recovery_point;
-	int64_t point_at; // clock_now() at which the peer was there, estimated; 0: not known
 	uint64_t heard; // clock_now()
 	uint64_t primary_lag, primary_cut, primary_outlook;
 	uint64_t told; // clock_now() when the primary sent its last heartbeat, estimated; 0: none came
-	int64_t peer_wall; // of its last heartbeat
 	int64_t peer_clock; // its wall clock minus our clock_now(), of those that were the least on their way
 	uint64_t received_bytes, counted_bytes, receive_rate;
 
@@ -133,7 +126,6 @@ struct sink {
 	struct compare *compares; // in the order of their frames
 	struct compare *spare_compares;
 	unsigned compare_count;
-	struct probed *probed; // NULL: none was asked for yet
 	struct promotion *promotions;
 	bool promoting;
 	void *yield_user;
@@ -162,9 +154,6 @@ void sink_save(struct sink *sink, void (*saved)(struct sink *sink, int error));
 // Whether nothing that an earlier connection began is under way.
 bool sink_settled(const struct sink *sink);
 
-// sink_status.c
-enum trouble sink_trouble(const struct sink *sink); // of its own disks, TROUBLE_NONE: there is none
-
 // session.c
 void session_send(struct sink *sink, unsigned type, const void *body, size_t length);
 bool session_crowded(const struct sink *sink); // answers wait for the network: make no more
@@ -180,7 +169,6 @@ void welcome_send(struct sink *sink); // once settled: WELCOME, or REFUSE
 
 // frames.c. 0, -EAGAIN (again when something has changed), or the reason to
 // close the connection.
-void frames_point(struct sink *sink, int64_t wall); // the newest point is of that moment of the peer's wall clock
 int frames_take(struct sink *sink, const struct frame *frame, struct error *err);
 
 // direct.c
@@ -194,7 +182,7 @@ void direct_advance(struct sink *sink);
 
 // roles.c
 struct standing roles_standing(const struct sink *sink); // as the peer of the session has to see it
-struct epoch_id roles_left_at(const struct sink *sink); // where that peer left our generation; 0: it never was in it
+uint64_t roles_left_at(const struct sink *sink); // epoch at which that peer left our generation; 0: it never was in it
 bool roles_beyond(const struct sink *sink); // holds what no other node can have
 void roles_opened(struct sink *sink); // the journal was read
 void roles_adopt(struct sink *sink, const struct commit *commit); // durable
@@ -208,12 +196,6 @@ void roles_report(struct sink *sink); // calls yielded()
 int compare_take(struct sink *sink, const struct wire_blocks *blocks, struct error *err);
 bool compare_idle(const struct sink *sink);
 void compare_free(struct sink *sink);
-
-// probed.c
-int probed_take(struct sink *sink, const struct frame *frame, struct error *err);
-bool probed_idle(const struct sink *sink);
-void probed_advance(struct sink *sink);
-void probed_free(struct sink *sink);
 
 // promote.c
 void promote_advance(struct sink *sink);

@@ -11,11 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define APPLY_MEMORY (UINT64_C(16) << 20)
-#define BUSY_MSEC 5000
-#define BUSY_RETRY_MSEC 50
 
 const char *standby_name(const struct standby *standby)
 {
@@ -111,9 +108,7 @@ static void sink_gone(void *user)
 
 static void close_work(struct job *job)
 {
-	struct standby *standby = (struct standby *)((char *)job - offsetof(struct standby, job));
-
-	standby_files_close(&standby->files, &standby->receiver->paths, standby->sink_stopped);
+	standby_files_close(&((struct standby *)((char *)job - offsetof(struct standby, job)))->files);
 }
 
 static void close_done(struct job *job)
@@ -212,11 +207,8 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 	        [SINK_SYNC_DONE] = {"sync-done", LOG_LEVEL_INFO, false},
 	        [SINK_DAMAGE_REPAIRED] = {"damage-repaired", LOG_LEVEL_WARNING, false},
 	        [SINK_ADOPTED] = {"resync-done", LOG_LEVEL_INFO, true},
-	        [SINK_DOUBTED] = {"volumes-differ", LOG_LEVEL_ERROR, false},
 	        [SINK_TAKEOVER] = {"takeover", LOG_LEVEL_INFO, true},
 	        [SINK_DECLINED] = {"switchover-declined", LOG_LEVEL_WARNING, false},
-	        [SINK_APPLY_FAILED] = {"apply-failed", LOG_LEVEL_ERROR, false},
-	        [SINK_APPLY_RECOVERED] = {"apply-recovered", LOG_LEVEL_INFO, false},
 	};
 	struct standby *standby = user;
 
@@ -234,8 +226,6 @@ static void event(void *user, enum sink_event event, uint64_t epoch, const char 
 		else
 			log_event(lines[event].level, name, "pair=%s", standby->name);
 	}
-	if (event == SINK_DOUBTED)
-		snprintf(standby->doubt, sizeof(standby->doubt), "%s", text);
 	standby_notify(standby, event, text);
 	orders_event(standby, event, text);
 	if (event != SINK_OPENED)
@@ -287,20 +277,12 @@ static void start_engine(struct standby *standby)
 	watch(&standby->watch_timer);
 }
 
-// As the agent's: a volume is held until the last request of a process that was
-// killed has reached it.
 static void open_work(struct job *job)
 {
-	static const struct timespec pause = {.tv_nsec = BUSY_RETRY_MSEC * 1000000L};
 	struct standby *standby = (struct standby *)((char *)job - offsetof(struct standby, job));
 
-	for (unsigned tries = BUSY_MSEC / BUSY_RETRY_MSEC; tries; tries--) {
-		standby->opened = standby_files_open(standby->receiver->loop, &standby->receiver->paths, standby->name,
-		                                     &standby->opening, &standby->opening_reason);
-		if (standby->opened != -EBUSY && standby->opened != -EWOULDBLOCK)
-			return;
-		nanosleep(&pause, NULL);
-	}
+	standby->opened = standby_files_open(standby->receiver->loop, &standby->receiver->paths, standby->name,
+	                                     &standby->opening, &standby->opening_reason);
 }
 
 static void open_done(struct job *job)

@@ -36,9 +36,6 @@ void standby_attach(struct standby *standby, struct channel *channel, const stru
 int standby_promote(struct standby *standby, bool force, void *user,
                     void (*done)(void *user, int error, const struct error *reason), struct error *err);
 
-// Its role is being changed: until that has ended it is not to be removed.
-bool standby_deciding(const struct standby *standby);
-
 // The primary that waits for this node to take over is told that it will not.
 void standby_decline(struct standby *standby, const char *why);
 

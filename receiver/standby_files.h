@@ -21,11 +21,10 @@ struct standby_files {
 };
 
 // Both block. open: 0, -EREMOTE when the state says that this node is not the
-// standby, -VOLUME_REPLACED or -VOLUME_CHANGED (volume_guard.h), or -errno with
-// the reason; then nothing is open, but config and state hold what could be
-// read. clean: what the volumes hold is noted.
+// standby, or -errno with the reason; then nothing is open, but config and
+// state hold what could be read.
 int standby_files_open(struct loop *loop, const struct paths *paths, const char *pair, struct standby_files *files,
                        struct error *err);
-void standby_files_close(struct standby_files *files, const struct paths *paths, bool clean);
+void standby_files_close(struct standby_files *files);
 
 #endif

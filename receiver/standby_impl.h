@@ -22,7 +22,6 @@ struct standby {
 	char name[NAME_MAX_LENGTH + 1];
 	enum standby_phase phase;
 	struct error reason;
-	char doubt[REASON_MAX + 1]; // what differs from the primary's; empty: found before this process
 	struct standby_files files;
 	struct job job; // opening, closing
 	int opened; // its result

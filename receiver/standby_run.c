@@ -6,7 +6,6 @@
 #include "standby_impl.h"
 
 #include "common/log.h"
-#include "common/volume_guard.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,8 +38,6 @@ void standby_attach(struct standby *standby, struct channel *channel, const stru
 {
 	if (standby->phase == STANDBY_RUNNING)
 		sink_attach(standby->sink, channel, hello);
-	else if (standby->phase == STANDBY_REFUSED && volume_guard_reason(standby->opened))
-		refuse_channel(standby->receiver, channel, REFUSAL_VOLUMES, standby->name, standby->reason.text);
 	else
 		refuse_channel(standby->receiver, channel, REFUSAL_BUSY, standby->name,
 		               standby->phase == STANDBY_REFUSED ? standby->reason.text : "the standby is starting");
@@ -83,11 +80,6 @@ int standby_promote(struct standby *standby, bool force, void *user,
 	return 0;
 }
 
-bool standby_deciding(const struct standby *standby)
-{
-	return standby->promoting;
-}
-
 bool standby_sink(struct standby *standby, struct sink_status *status)
 {
 	if (!standby->sink)
@@ -106,8 +98,6 @@ void standby_status(struct standby *standby, struct pair_status *status)
 		            status);
 		if (standby->phase == STANDBY_REFUSED)
 			status->reason = standby->reason.text;
-		else if (sink.doubted && standby->doubt[0])
-			status->detail = standby->doubt;
 		return;
 	}
 	status_init(status, &standby->files.config, ROLE_STANDBY);
@@ -117,12 +107,6 @@ void standby_status(struct standby *standby, struct pair_status *status)
 		status->reason = "opening";
 	} else if (standby->phase == STANDBY_REFUSED) {
 		status->state = "refused";
-		status->reason = volume_guard_reason(standby->opened);
-		if (status->reason) {
-			status->detail = standby->reason.text;
-			status->promotable = 0;
-		} else {
-			status->reason = standby->reason.text;
-		}
+		status->reason = standby->reason.text;
 	}
 }

@@ -115,7 +115,6 @@ void superblock_write(struct journal *journal)
 	        .tail_sequence = journal->tail.sequence,
 	        .tail_chain = journal->tail.chain,
 	        .applied = journal->applied,
-	        .applied_id = journal->applied_id,
 	        .durable = journal->durable,
 	        .durable_wall = journal->durable_wall,
 	        .durable_sequence = journal->durable_sequence,
@@ -154,10 +153,10 @@ bool journal_drained(struct journal *journal)
 	return level(journal) && journal_saved(journal);
 }
 
-void journal_skip_to(struct journal *journal, const struct epoch_id *epoch, int64_t wall)
+void journal_skip_to(struct journal *journal, uint64_t epoch, int64_t wall)
 {
-	journal->durable = journal->applied = epoch->epoch;
-	journal->durable_id = journal->applied_id = epoch->id;
+	journal->durable = epoch;
+	journal->applied = epoch;
 	journal->durable_wall = wall;
 	journal->durable_sequence = journal->head.sequence;
 	journal->durable_position = journal->head.position;

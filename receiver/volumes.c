@@ -2,7 +2,6 @@
 #include "volumes.h"
 
 #include "common/codec.h"
-#include "common/mutant.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -63,7 +62,6 @@ struct volumes {
 
 	int error;
 	struct error reason;
-	bool unsure, lost;
 
 	struct flush flushes[VOLUMES_MAX];
 	unsigned flushing;
@@ -175,21 +173,6 @@ void volumes_forgive(struct volumes *volumes)
 	volumes->error = 0;
 }
 
-void volumes_doubt(struct volumes *volumes)
-{
-	volumes->unsure = true;
-}
-
-void volumes_sure(struct volumes *volumes)
-{
-	volumes->unsure = volumes->lost = false;
-}
-
-bool volumes_lost(const struct volumes *volumes)
-{
-	return volumes->lost;
-}
-
 static struct op *spare_op(struct volumes *volumes)
 {
 	for (unsigned i = 0; i < OPS_MAX; i++) {
@@ -242,7 +225,7 @@ static bool issue(struct volumes *volumes, struct put *put)
 	if (extent->zero) {
 		if (offset + wanted > target->bytes)
 			wanted = target->bytes - offset;
-		if (wanted >= HOLE_WORTH && !volumes->unsure) {
+		if (wanted >= HOLE_WORTH) {
 			bool hole = disk_hole(target->disk, offset, &wanted);
 
 			// ask again from where the answer ends, unless it is the extent's own end
@@ -379,7 +362,6 @@ static void flush_done(struct disk_io *io, int error)
 
 	if (error) {
 		target->dirty = true;
-		volumes->lost = volumes->unsure = !MUTANT(LOST_TAKEN_AS_THERE);
 		if (!volumes->flush_error)
 			volumes->flush_error = fail(&volumes->flush_reason, -error, "flush of volume %s: %s",
 			                            target->name, strerror(-error));

@@ -46,13 +46,6 @@ bool volumes_busy(const struct volumes *volumes, unsigned volume, uint64_t first
 int volumes_error(const struct volumes *volumes, struct error *err);
 void volumes_forgive(struct volumes *volumes); // while idle
 
-// What is seen on a volume may not be what a power failure leaves there: a flush
-// failed, here or unseen in a process before this one. Until what may be missing
-// was written again and flushed, nothing is left out because it is there already.
-void volumes_doubt(struct volumes *volumes);
-void volumes_sure(struct volumes *volumes);
-bool volumes_lost(const struct volumes *volumes); // a flush failed here
-
 // Makes all that was written before durable, also by an earlier process; done()
 // gets the first error. One at a time.
 void volumes_flush(struct volumes *volumes, void *user, void (*done)(void *user, int error, const struct error *err));

@@ -19,7 +19,6 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 {
 	const struct pair_state *state = &sink->state;
 	struct standing standing = roles_standing(sink);
-	const struct kept *kept = journal_kept(sink->journal);
 	bool never_synced = !sink->consistent && id_is_none(&state->sync);
 	struct id key = id_random(sink->config.random, sink->config.user);
 
@@ -34,10 +33,8 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	                        .lineage = sink->lineage,
 	                        .born = sink->born,
 	                        .epoch = standing.epoch,
-	                        .epoch_id = standing.epoch_id,
 	                        .returned = standing.returned,
 	                        .mapped = standing.mapped,
-	                        .unlogged = standing.unlogged,
 	                        .yields = standing.yields,
 	                        .untouched = state->untouched,
 	                        .volume_count = state->volume_count,
@@ -46,15 +43,10 @@ static void describe_ourselves(struct sink *sink, struct wire_welcome *welcome)
 	        .journal_bytes = journal_largest(sink->journal),
 	};
 	memcpy(welcome->hash_key, key.bytes, sizeof(welcome->hash_key));
-	welcome->run = sink->run;
 	if (!sink->consistent) {
 		welcome->hello.sync = state->sync;
 		welcome->sync_volume = state->sync_volume;
 		welcome->sync_block = state->sync_block;
-	}
-	if (kept) {
-		welcome->stage = kept->id;
-		welcome->staged = (struct wire_stage){kept->epoch, kept->volume, kept->block, false};
 	}
 	for (unsigned i = 0; i < state->volume_count; i++) {
 		memcpy(welcome->hello.volumes[i].name, state->volumes[i].name, sizeof(state->volumes[i].name));
@@ -89,16 +81,6 @@ static bool judge(struct sink *sink)
 		send_refusal(sink, &refusal);
 		return false;
 	}
-	// With COMPARE everything is, whatever it was.
-	if (sink->doubt && !session->hello.compares && (verdict == VERDICT_CONTINUE || verdict == VERDICT_RESYNC)) {
-		refusal.code = REFUSAL_VOLUMES;
-		snprintf(
-		        refusal.reason, sizeof(refusal.reason),
-		        "the volumes of the two nodes differ where neither has written; if the primary's are right, there: "
-		        "stead volume accept, else promote the standby");
-		send_refusal(sink, &refusal);
-		return false;
-	}
 	if (verdict == VERDICT_CONTINUE)
 		sink->yields = false; // it was for another time
 	session->adopting = verdict == VERDICT_RESYNC || verdict == VERDICT_COMPARE;
@@ -107,7 +89,7 @@ static bool judge(struct sink *sink)
 		session->takes_epochs = mine.role == ROLE_STANDBY;
 	session->tells_beyond = verdict == VERDICT_RESYNC && mine.returned;
 	if (session->tells_beyond)
-		beyond_rewind(sink->beyond, roles_left_at(sink).epoch);
+		beyond_rewind(sink->beyond, roles_left_at(sink));
 	return true;
 }
 

@@ -28,15 +28,9 @@ cmp -l -n "$beginning" "$work/journal.before" "$journal" | awk '{ print $1 - 1 }
 cp -a --sparse=always "$work/b" "$work/kept/b"
 cp -a --sparse=always "$work/a" "$work/kept/a"
 
-# The images stay the files that they are: others would be refused.
 restore() {
-	local image
-
-	find "${work:?}/$1" -mindepth 1 -maxdepth 1 ! -name '*.img' -exec rm -rf {} +
-	find "$work/kept/$1" -mindepth 1 -maxdepth 1 ! -name '*.img' -exec cp -a --sparse=always {} "$work/$1" \;
-	for image in "$work/kept/$1"/*.img; do
-		cp --sparse=always "$image" "$work/$1/"
-	done
+	rm -rf "${work:?}/$1"
+	cp -a --sparse=always "$work/kept/$1" "$work/$1"
 }
 
 # flip FILE OFFSET
@@ -101,10 +95,10 @@ for ((number = 1; number <= flips; number++)); do
 done
 
 # The primary: its state is mirrored, and of its map more may be shipped, never less.
-for file in var/lib/stead/pairs/db/state.slots run/stead/maps/db; do
+for file in state.slots map; do
 	restore a
 	restore b
-	flip "$work/a/$file" "$(random_place "$work/a/$file")"
+	flip "$work/a/var/lib/stead/pairs/db/$file" "$(random_place "$work/a/var/lib/stead/pairs/db/$file")"
 	receiver_start b
 	agent_start a
 	wait_in_step

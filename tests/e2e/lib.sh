@@ -136,12 +136,11 @@ end_child() {
 }
 
 # Awaits a condition by asking for it again: wait_for SECONDS WHAT COMMAND...
-# The deadline only bounds a hang; no test judges by time. It is several times
-# what a machine takes that has nothing else to do.
+# The deadline only bounds a hang; no test judges by time.
 wait_for() {
 	local seconds=$1 what=$2 deadline
 	shift 2
-	deadline=$((SECONDS + seconds * ${STEAD_PATIENCE:-3}))
+	deadline=$((SECONDS + seconds * ${STEAD_PATIENCE:-1}))
 	until "$@"; do
 		((SECONDS < deadline)) || fail "waited $seconds s for: $what"
 		pause 0.05

@@ -243,7 +243,7 @@ run_command() {
 }
 
 seen_wait() {
-	local deadline=$((SECONDS + $1 * ${STEAD_PATIENCE:-3}))
+	local deadline=$((SECONDS + $1 * ${STEAD_PATIENCE:-1}))
 
 	until look; do
 		((SECONDS < deadline)) ||

@@ -6,12 +6,11 @@
 requires jq cmp
 requires_root
 
-mkdir -p "$work/a" "$work/poor"
-mount -t ramfs none "$work/poor" 2>/dev/null || skip "no ramfs here"
-on_exit_undo "umount -l $work/poor"
-truncate -s 16M "$work/poor/image"
-ln -s "$work/poor/image" "$work/a/data.img"
-! fallocate --punch-hole --length 64k "$work/poor/image" 2>/dev/null || skip "this file system can punch holes"
+mkdir -p "$work/a"
+mount -t ramfs none "$work/a" 2>/dev/null || skip "no ramfs here"
+on_exit_undo "umount -l $work/a"
+volume_make a data 16M
+! fallocate --punch-hole --length 64k "$work/a/data.img" 2>/dev/null || skip "this file system can punch holes"
 simple_pair 16M data
 wait_in_step
 "$tools/stamp-writer" --log "$work/stamps" --uri "$(uri a data)" --seconds 2 --zeroes 50 >"$work/writer.out" 2>&1 ||

@@ -86,8 +86,7 @@ static void step_hot_with_pauses(struct load_state *state, unsigned ms)
 static void step_uneven(struct load_state *state, unsigned ms)
 {
 	if (ms % 1000 == 0)
-		state->world->network.bandwidth =
-		        state->load->link / (rng_chance(&state->world->weather, 1, 4) ? 2 : 1);
+		state->world->network.bandwidth = state->load->link / (rng_chance(&state->world->rng, 1, 4) ? 2 : 1);
 	step_steady(state, ms);
 }
 

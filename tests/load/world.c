@@ -19,7 +19,7 @@ static uint64_t draw(void *user)
 {
 	struct world *world = user;
 
-	return rng_next(&world->ids);
+	return rng_next(&world->rng);
 }
 
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
@@ -205,8 +205,6 @@ struct world *world_new(const struct world_speeds *speeds)
 	struct world *world = allocate(sizeof(*world));
 
 	rng_seed(&world->rng, 5);
-	rng_seed(&world->ids, 6);
-	rng_seed(&world->weather, 9);
 	scheduler_init(&world->scheduler, &world->rng);
 	sim_clock_init(&world->primary.clock, &world->scheduler);
 	sim_clock_init(&world->standby.clock, &world->scheduler);

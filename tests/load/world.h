@@ -28,8 +28,6 @@ struct world_side {
 
 struct world {
 	struct rng rng;
-	struct rng ids; // what the engines draw
-	struct rng weather; // of the link
 	struct scheduler scheduler;
 	struct network network;
 	struct pair_config config;

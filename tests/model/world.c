@@ -180,22 +180,15 @@ static struct id id_of(unsigned generation)
 	return (struct id){{(uint8_t)(generation + 1)}};
 }
 
-// Of the epoch of a generation.
-static struct id epoch_id_of(unsigned generation, unsigned epoch)
-{
-	return (struct id){{(uint8_t)(generation + 1), (uint8_t)(epoch + 1)}};
-}
-
 void world_lineage(const struct world *world, unsigned generation, struct lineage *lineage)
 {
-	struct id id = id_of(generation), left;
+	struct id id = id_of(generation);
 
 	if (generation)
 		world_lineage(world, world->parents[generation], lineage);
 	else
 		*lineage = (struct lineage){0};
-	left = epoch_id_of(world->parents[generation], world->left_at[generation]);
-	lineage_push(lineage, &id, world->left_at[generation], &left);
+	lineage_push(lineage, &id, world->left_at[generation]);
 }
 
 bool world_descends(const struct world *world, unsigned generation, unsigned from)
@@ -224,8 +217,6 @@ struct standing world_standing(const struct world *world, const struct node *nod
 	        .role = node->role,
 	        .born = node->generation,
 	        .epoch = node->role == ROLE_PRIMARY ? node->cut : node->epoch,
-	        .epoch_id = epoch_id_of(node->generation, node->epoch),
-	        .cuts = {.forgotten = EPOCHS_MAX},
 	        .consistent = true,
 	        .returned = node->returned,
 	        .mapped = node->role == ROLE_PRIMARY ? !node->suspect : node->map_kept && !node->suspect,

@@ -72,8 +72,7 @@ static bool yield(struct node *node)
 	status = resize(NULL, sizeof(*status));
 	sink_status(node->sink, status);
 	refused = status->met && !status->state.yields &&
-	          (status->verdict == VERDICT_DIVERGED || status->verdict == VERDICT_ROLLED_BACK ||
-	           status->verdict == VERDICT_COPIED);
+	          (status->verdict == VERDICT_DIVERGED || status->verdict == VERDICT_ROLLED_BACK);
 	free(status);
 	if (!refused)
 		return false;

@@ -25,8 +25,6 @@ static void fence_saved(void *user, int error)
 	struct node *node = user;
 
 	node->fence_durable = !error;
-	if (error)
-		node_save_later(node);
 	faults_step(node->sim);
 }
 
@@ -36,8 +34,8 @@ static void check_split(const struct node *node, const struct source_status *sta
 	const struct generation *generation = node->generation, *child = node->sim->nodes[!node->index].generation;
 	const struct cut *left = NULL;
 
-	if (node->sim->rolled || generation->tainted || !(node->serving || node->state.alone) || generation->handed ||
-	    !node->told_touched || status->split || !child)
+	if (node->sim->rolled || generation->tainted || !node->serving || generation->handed || !node->told_touched ||
+	    status->split || !child)
 		return;
 	if (child->parent == generation)
 		left = model_find_cut(&generation->model, child->lineage.ancestors[0].epoch);
@@ -93,9 +91,6 @@ static void opened_again(void *user, int error)
 {
 	struct node *node = user;
 
-	node->reopens = error && !busy(node);
-	if (node->reopens)
-		node_save_later(node);
 	if (error || busy(node) || node->fenced)
 		return;
 	node->generation->sealed = 0;
@@ -108,14 +103,6 @@ void exchange_not_taken(struct node *node)
 {
 	node->state.handover = false;
 	node_save(node, opened_again);
-}
-
-void exchange_saved(struct node *node)
-{
-	if (node->state.fenced)
-		node->fence_durable = true;
-	if (node->reopens)
-		opened_again(node, 0);
 }
 
 static bool drain(struct node *node, void (*done)(void *user, int error))
@@ -254,21 +241,21 @@ static void check_base(const struct node *node)
 	const struct generation *generation = node->generation;
 	char why[512];
 
-	if (node->next.base_epoch != node->held_cut.epoch)
+	if (node->next.base_epoch != node->held_cut)
 		return;
-	if (model_find_cut(&generation->model, node->held_cut.epoch) &&
-	    !model_check_cut(&generation->model, node->volume_list, node->held_cut.epoch, why, sizeof(why)))
+	if (model_find_cut(&generation->model, node->held_cut) &&
+	    !model_check_cut(&generation->model, node->volume_list, node->held_cut, why, sizeof(why)))
 		violate(node->sim, "G5: node %u says it holds nothing beyond epoch %" PRIu64 ", but: %s", node->index,
-		        node->held_cut.epoch, why);
+		        node->held_cut, why);
 }
 
 static void begin_return(struct node *node)
 {
-	if (node->generation->sealed && !node->state.fenced && node->held_beyond && !node->sim->plan.flush_faults)
+	if (node->generation->sealed && !node->state.fenced && node->held_beyond)
 		violate(node->sim, "node %u was drained, and holds blocks beyond", node->index);
 	node->next = node->state;
 	node->gave_way = node->discard;
-	state_return(&node->next, &node->held_cut, node->held_beyond, node->discard, clock_wall(&node->clock.clock));
+	state_return(&node->next, node->held_cut, node->held_beyond, node->discard, clock_wall(&node->clock.clock));
 	node->next.local_bytes = 0;
 	node->next.local_since = 0;
 	check_base(node);
@@ -293,15 +280,14 @@ static void begin_regain(struct node *node)
 {
 	struct pair_state *next = &node->next;
 	uint8_t encoded[STATE_ENCODED_MAX];
-	static const struct id none;
 	struct id alone, generation;
 
 	*next = node->state;
 	draw_id(&node->sim->rng, &alone);
 	draw_id(&node->sim->rng, &generation);
-	lineage_push(&next->lineage, &alone, node->held_cut.epoch, &node->held_cut.id);
-	lineage_push(&next->lineage, &generation, node->held_cut.epoch + 1, &none);
-	next->promoted_epoch = node->held_cut.epoch + 1;
+	lineage_push(&next->lineage, &alone, node->held_cut);
+	lineage_push(&next->lineage, &generation, node->held_cut + 1);
+	next->promoted_epoch = node->held_cut + 1;
 	next->promoted_point = next->born = clock_wall(&node->clock.clock);
 	next->local_bytes = 0;
 	next->local_since = 0;

@@ -332,65 +332,16 @@ static void run_store_death(struct event *event)
 	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 2 * sim->plan.fault_gap) + MSEC);
 }
 
-// A wall clock is set: by what it was off, or to what is wrong.
-static void run_clock_step(struct event *event)
-{
-	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, clock_step));
-	struct rng *rng = &sim->plan.clock_rng;
-	struct node *node = &sim->nodes[rng_below(rng, 2)];
-	int64_t step = (int64_t)rng_scale(rng, MSEC, 4 * 3600 * SEC) * (rng_chance(rng, 1, 2) ? 1 : -1);
-
-	trace(sim, "node %u: the wall clock is set by %lld ms", node->index, (long long)(step / (int64_t)MSEC));
-	node->clock.wall += step;
-	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 2 * sim->plan.fault_gap) + MSEC);
-}
-
-static void run_map_loss(struct event *event)
-{
-	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, map_loss));
-	struct rng *rng = &sim->plan.store_rng;
-
-	if (sim->healing)
-		return;
-	stores_lose_page(node_of(sim, ROLE_PRIMARY), rng);
-	scheduler_add(&sim->scheduler, event, rng_range(rng, 1, 8 * sim->plan.fault_gap) + MSEC);
-}
-
-static void run_flap(struct event *event)
-{
-	struct simulation *sim = (struct simulation *)((char *)event - offsetof(struct simulation, flap));
-
-	trace(sim, "no connection lives longer");
-	network_cut(&sim->network);
-	scheduler_add(&sim->scheduler, event, rng_range(&sim->flap_rng, sim->plan.flap / 2, sim->plan.flap));
-}
-
-static void start_flapping(struct simulation *sim)
-{
-	rng_seed(&sim->flap_rng, sim->seed ^ 0x666c6170696e67);
-	sim->flap.run = run_flap;
-	sim->network.paced = true;
-	scheduler_add(&sim->scheduler, &sim->flap, sim->plan.flap);
-}
-
 void faults_start(struct simulation *sim)
 {
 	draw_network(sim);
-	if (sim->plan.flap)
-		start_flapping(sim);
 	sim->fault.run = run_fault;
 	sim->repair.run = run_repair;
 	sim->ambush.run = run_ambush;
 	sim->blink.run = run_blink;
 	sim->outage.run = run_outage;
 	sim->store_death.run = run_store_death;
-	sim->map_loss.run = run_map_loss;
 	scheduler_add(&sim->scheduler, &sim->fault, draw_gap(sim));
-	sim->clock_step.run = run_clock_step;
-	if (sim->plan.clocks)
-		scheduler_add(&sim->scheduler, &sim->clock_step, sim->plan.fault_gap + MSEC);
-	if (sim->plan.map_losses)
-		scheduler_add(&sim->scheduler, &sim->map_loss, 2 * sim->plan.fault_gap + MSEC);
 	if (sim->plan.store_deaths)
 		scheduler_add(&sim->scheduler, &sim->store_death, sim->plan.fault_gap + MSEC);
 }
@@ -401,25 +352,16 @@ void faults_heal(struct simulation *sim)
 	scheduler_remove(&sim->scheduler, &sim->repair);
 	scheduler_remove(&sim->scheduler, &sim->ambush);
 	scheduler_remove(&sim->scheduler, &sim->store_death);
-	scheduler_remove(&sim->scheduler, &sim->map_loss);
-	scheduler_remove(&sim->scheduler, &sim->clock_step);
 	for (unsigned i = 0; i < 2; i++)
 		stores_arm(&sim->nodes[i], 0);
 	end_lasting(sim);
-	starve_heal(sim);
-	file_faults_heal(sim);
-	for (unsigned i = 0; i < 2; i++)
-		sim->nodes[i].journal.stall = 0;
-	if (!sim->plan.flap_stays) {
-		scheduler_remove(&sim->scheduler, &sim->flap);
-		sim->plan.bandwidth = 0;
-	}
+	sim->plan.bandwidth = 0;
 	sim->plan.in_place = true;
 	for (unsigned i = 0; i < 2; i++) {
 		if (!sim->nodes[i].source || sim->nodes[i].stopping)
 			continue;
 		source_set_in_place(sim->nodes[i].source, true);
-		source_set_limits(sim->nodes[i].source, sim->plan.rpo, sim->plan.bandwidth);
+		source_set_limits(sim->nodes[i].source, sim->plan.rpo, 0);
 	}
 	sim->network.dial_failures = 0;
 	sim->network.bandwidth = 0;

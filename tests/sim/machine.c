@@ -80,15 +80,6 @@ static void watch_disk(const struct sim_disk *disk, const struct disk_io *io, co
 	      io->offset, io->length, io->flags, what, error ? ": " : "", error ? strerror(-error) : "");
 }
 
-// The application's own flush says so, or the next one.
-static void lost(const struct sim_disk *disk)
-{
-	const struct node *node = disk->watcher;
-
-	if (node->generation && !node->is_standby)
-		model_lost(model_of(node), (unsigned)(disk - node->volumes));
-}
-
 static void init_disk(struct node *node, struct sim_disk *disk, const char *name, uint64_t size, uint32_t align)
 {
 	struct rng *rng = &node->sim->rng;
@@ -126,8 +117,7 @@ void machine_init(struct node *node)
 	uint32_t align = plan->align[index];
 
 	sim_clock_init(&node->clock, &sim->scheduler);
-	node->clock.wall =
-	        INT64_C(1700000000) * (int64_t)SEC + (int64_t)rng_below(&sim->rng, 10 * SEC) + plan->skew[index];
+	node->clock.wall = INT64_C(1700000000) * (int64_t)SEC + (int64_t)rng_below(&sim->rng, 10 * SEC);
 	node->clock.lateness = rng_chance(&sim->rng, 1, 2) ? rng_scale(&sim->rng, USEC, 20 * MSEC) : 0;
 	machine_boot(node);
 	for (unsigned v = 0; v < plan->volume_count; v++) {
@@ -138,7 +128,6 @@ void machine_init(struct node *node)
 		node->volumes[v].refuses_unmap = plan->refuses_unmap[index];
 		sim_disk_cached(&node->volumes[v], sim->seed ^ rng_mix(index * MODEL_VOLUMES + v),
 		                plan->read_beside[index]);
-		node->volumes[v].lost = lost;
 		if ((plan->theme == THEME_GIVING_UP && index == 0) || // so that an epoch comes bit by bit
 		    (plan->theme == THEME_BACKLOG && index == 1)) {
 			node->volumes[v].latency_min = MSEC;

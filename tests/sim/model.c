@@ -67,8 +67,7 @@ static void grain_add(struct grain *grain, uint32_t write, uint32_t value)
 uint32_t model_submit(struct model *model, enum write_kind kind, unsigned volume, uint64_t first, uint64_t count,
                       bool fua)
 {
-	struct write write = {kind,  FATE_INFLIGHT, volume, first, count, model_moment(model),
-	                      NEVER, NEVER,         fua,    false, false};
+	struct write write = {kind, FATE_INFLIGHT, volume, first, count, model_moment(model), NEVER, NEVER, fua, false};
 	uint32_t number = write_add(model, &write);
 
 	for (uint64_t i = 0; i < count; i++)
@@ -92,24 +91,12 @@ void model_flushed(struct model *model, unsigned volume, uint64_t submitted)
 	for (uint32_t i = model->unflushed; i < model->first + model->write_count; i++) {
 		struct write *write = write_at(model, i);
 
-		if (write->volume == volume && write->fate == FATE_ACKED && write->completed < submitted &&
-		    !write->doubted)
+		if (write->volume == volume && write->fate == FATE_ACKED && write->completed < submitted)
 			write->flushed = true;
 	}
 	while (model->unflushed < model->first + model->write_count &&
-	       (write_at(model, model->unflushed)->flushed || write_at(model, model->unflushed)->doubted ||
-	        write_at(model, model->unflushed)->fate == FATE_FAILED))
+	       (write_at(model, model->unflushed)->flushed || write_at(model, model->unflushed)->fate == FATE_FAILED))
 		model->unflushed++;
-}
-
-void model_lost(struct model *model, unsigned volume)
-{
-	model->lost[volume] = model_moment(model);
-	for (uint32_t i = model->unflushed; i < model->first + model->write_count; i++) {
-		struct write *write = write_at(model, i);
-
-		write->doubted |= write->volume == volume && !write->flushed;
-	}
 }
 
 static uint32_t disk_value(const struct model *model, struct sim_disk *const *disks, unsigned volume, uint64_t place)
@@ -133,13 +120,12 @@ static bool settled(const struct model *model, const struct grain *grain, uint32
 
 void model_rebase(struct model *model, struct sim_disk *const *disks)
 {
-	memset(model->lost, 0, sizeof(model->lost));
 	for (uint32_t i = 0; i < model->write_count; i++)
 		if (model->writes[i].fate == FATE_INFLIGHT)
 			model_complete(model, model->first + i, false, 0);
 	for (unsigned v = 0; v < model->volume_count; v++) {
-		struct write write = {WRITE_BASE, FATE_ACKED, v,    0,    model->grain_count[v], model_moment(model), 0,
-		                      0,          true,       true, false};
+		struct write write = {WRITE_BASE,          FATE_ACKED, v, 0,    model->grain_count[v],
+		                      model_moment(model), 0,          0, true, true};
 		uint32_t number;
 
 		write.completed = write.submitted;
@@ -152,19 +138,6 @@ void model_rebase(struct model *model, struct sim_disk *const *disks)
 				continue;
 			grain_add(grain, number, value);
 		}
-	}
-}
-
-void model_doubt_base(struct model *model, unsigned volume)
-{
-	for (uint32_t i = model->write_count; i-- > 0;) {
-		struct write *write = &model->writes[i];
-
-		if (write->kind != WRITE_BASE || write->volume != volume)
-			continue;
-		write->flushed = false;
-		write->doubted = true;
-		return;
 	}
 }
 
@@ -188,7 +161,7 @@ const struct cut *model_find_cut(const struct model *model, uint64_t epoch)
 // Whether a write is known to have happened as a whole before the moment.
 static bool certain(const struct write *write, uint64_t moment)
 {
-	return write->fate == FATE_ACKED && write->kind != WRITE_TRIM && !write->doubted && write->completed <= moment;
+	return write->fate == FATE_ACKED && write->kind != WRITE_TRIM && write->completed <= moment;
 }
 
 // Whether value is possible for somebody who looks between two moments: some

@@ -37,7 +37,6 @@ struct write {
 	uint64_t acked; // scheduler's time of the acknowledgement, ns
 	bool fua;
 	bool flushed; // durable by its own FUA or an acknowledged flush
-	bool doubted; // a flush failed: no later one makes it so
 };
 
 // One write as one grain saw it.
@@ -68,7 +67,6 @@ struct model {
 	unsigned cut_count, cut_capacity;
 	bool any_cut; // an epoch's number may have been used again: any of its cuts is right
 	uint64_t *sequence; // the last moment
-	uint64_t lost[MODEL_VOLUMES]; // moment at which the disk lost something and nobody was told yet; 0: none
 	uint32_t unflushed; // no earlier write can change by a flush
 	uint32_t lag_from; // index of the first write whose age a power failure has not made unknowable
 };
@@ -87,14 +85,9 @@ uint64_t model_moment(struct model *model); // the next one
 // An acknowledged flush of a volume that was submitted at a moment.
 void model_flushed(struct model *model, unsigned volume, uint64_t submitted);
 
-// The disk of a volume lost some of what was not flushed, and said so.
-void model_lost(struct model *model, unsigned volume);
-
 // From now on that is the truth, whatever was written before; for a model that
 // begins and after a power failure, which fails what is in flight.
 void model_rebase(struct model *model, struct sim_disk *const *disks);
-
-void model_doubt_base(struct model *model, unsigned volume); // a part of it is lost with the power
 
 void model_cut(struct model *model, uint64_t epoch, uint64_t now);
 const struct cut *model_find_cut(const struct model *model, uint64_t epoch); // the latest; NULL: never cut

@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAVE_MAX (120 * SEC) // no disk takes as long
-
 uint64_t node_random(void *user)
 {
 	struct node *node = user;
@@ -35,12 +33,6 @@ void node_save(struct node *node, void (*saved)(void *user, int error))
 	uint8_t encoded[STATE_ENCODED_MAX];
 
 	slots_save(node->slots, encoded, state_encode(&node->state, encoded), node, saved);
-}
-
-void node_save_later(struct node *node)
-{
-	if (!node->save_again.slot)
-		scheduler_add(&node->sim->scheduler, &node->save_again, 500 * MSEC);
 }
 
 int state_on_disk(const struct sim_disk *disk, struct pair_state *state)
@@ -78,7 +70,6 @@ void node_start(struct node *node)
 	}
 	trace(sim, "node %u starts as %s", node->index, node->state.role == ROLE_PRIMARY ? "primary" : "standby");
 	node->host->listening = true;
-	node->starts++;
 	if (node->state.role == ROLE_PRIMARY)
 		primary_start(node);
 	else
@@ -125,12 +116,9 @@ static void forget_engine(struct node *node, struct message *orphans)
 		node->fenced = node->told_newer = false; // it may have forgotten
 	listener_clear(node);
 	scheduler_remove(&node->sim->scheduler, &node->answer);
-	scheduler_remove(&node->sim->scheduler, &node->marked);
-	scheduler_remove(&node->sim->scheduler, &node->save_again);
-	scheduler_remove(&node->sim->scheduler, &node->load_again);
 	node->source = NULL;
 	node->sink = NULL;
-	node->serving = node->reopens = node->releases = false;
+	node->serving = false;
 	node->opened = false;
 	node->stopping = false;
 	node->promoting = node->yielding = false;
@@ -149,31 +137,17 @@ static void check_after_power_loss(struct node *node)
 	redone_free(redone);
 }
 
-// The next process finds none, and takes what the write-intent log has. How old that
-// is it cannot know.
-static void forget_map(struct node *node)
-{
-	if (!node->map_lost)
-		return;
-	memset(node->map, 0, node->map_bytes);
-	if (node->generation && !node->is_standby)
-		model_of(node)->lag_from = model_of(node)->write_count;
-}
-
 void node_crash(struct node *node, enum sim_loss loss)
 {
 	struct simulation *sim = node->sim;
 	bool primary = node->generation && !node->is_standby;
 	bool intent_idle = sim_disk_idle(&node->intent);
-	struct pair_state *state;
 	struct message *orphans;
 
 	trace(sim, "node %u %s", node->index, loss == LOSS_POWER ? "loses power" : "crashes");
 	scheduler_remove(&sim->scheduler, &node->start);
 	scheduler_remove(&sim->scheduler, &node->finish);
-	scheduler_remove(&sim->scheduler, &node->leave);
 	machine_lose(node, loss);
-	forget_map(node);
 	sim_clock_crash(&node->clock);
 	orphans = network_crash(&sim->network, node->index, loss == LOSS_POWER);
 	node->then = THEN_START;
@@ -185,15 +159,8 @@ void node_crash(struct node *node, enum sim_loss loss)
 		node->generation->tainted = true;
 	if (loss != LOSS_POWER)
 		return;
-	state = allocate(sizeof(*state));
 	machine_tear_map(node);
 	machine_boot(node);
-	node->clock_doubtful |= sim->plan.clocks;
-	// Where the log, the mark and the standby all could not be told.
-	if (primary && node->unlogged && !node->mark &&
-	    (node_read_state(&sim->nodes[!node->index], state) || !state->unlogged))
-		sim->forgotten = true;
-	free(state);
 	if (primary) {
 		node->generation->tainted |= !node->map_closed;
 		check_after_power_loss(node);
@@ -211,9 +178,6 @@ static void check_after_clean_stop(struct node *node)
 	if (!sim->errors && !model_check_now(model_of(node), redone_volumes(redone), why, sizeof(why)))
 		violate(sim, "durability of node %u after a clean stop: %s", node->index, why);
 	model_rebase(model_of(node), redone_volumes(redone));
-	for (unsigned v = 0; v < sim->plan.volume_count; v++)
-		if (node->volumes[v].lost_some)
-			model_doubt_base(model_of(node), v);
 	redone_free(redone);
 }
 
@@ -231,10 +195,9 @@ static void after_stop(struct node *node)
 	}
 	if (primary) {
 		machine_sync_map(node);
-		source_map_close(node->map, &node->clock.clock);
-		forget_map(node);
+		source_map_close(node->map);
 		machine_sync_map(node);
-		node->map_closed = !node->map_lost;
+		node->map_closed = true;
 	}
 	for (unsigned v = 0; v < sim->plan.volume_count; v++)
 		if (!sim_disk_idle(&node->volumes[v]))
@@ -244,7 +207,6 @@ static void after_stop(struct node *node)
 	orphans = network_crash(&sim->network, node->index, false);
 	forget_engine(node, orphans);
 	if (node->power_off) {
-		node->clock_doubtful |= sim->plan.clocks;
 		machine_lose(node, LOSS_POWER);
 		machine_tear_map(node);
 		machine_boot(node);
@@ -271,10 +233,9 @@ void node_stopped(void *user)
 		// What its peer has was never found out: it cannot say what it holds beyond.
 		node->generation->tainted |= node->then == THEN_RETURN && !status->complete;
 		node->held_beyond = !status->complete || status->bytes_behind;
-		node->held_cut = node->held_beyond ? (struct epoch_id){status->open - 1, status->cut_id}
-		                 : status->acknowledged
-		                         ? (struct epoch_id){status->acknowledged, status->acknowledged_id}
-		                         : (struct epoch_id){.epoch = node->state.promoted_epoch};
+		node->held_cut = node->held_beyond      ? status->open - 1
+		                 : status->acknowledged ? status->acknowledged
+		                                        : node->state.promoted_epoch;
 	}
 	free(status);
 	// The engine is freed from outside its own call.
@@ -312,42 +273,14 @@ void node_changed(struct node *node)
 	scheduler_add(&node->sim->scheduler, &node->finish, 0);
 }
 
-static void run_leave(struct event *event)
-{
-	struct node *node = (struct node *)((char *)event - offsetof(struct node, leave));
-	struct simulation *sim = node->sim;
-
-	if (workload_idle(&node->workload))
-		source_stop(node->source, source_stopped, node);
-	else if (sim->scheduler.now > node->leave_until)
-		violate(sim, "G10: node %u does not stop: it owes its clients an answer", node->index);
-	else
-		scheduler_add(&sim->scheduler, event, MSEC);
-}
-
-// The daemon's exports close when they have answered what they were asked.
-static void stop_source(struct node *node)
-{
-	struct simulation *sim = node->sim;
-
-	workload_stop(&node->workload);
-	if (!sim->plan.clients_first) {
-		source_stop(node->source, source_stopped, node);
-		return;
-	}
-	source_let_go(node->source);
-	node->leave.run = run_leave;
-	node->leave_until = sim->scheduler.now + LEAVE_MAX;
-	scheduler_add(&sim->scheduler, &node->leave, 0);
-}
-
 void node_stop(struct node *node, enum afterwards then, bool discard)
 {
 	node->then = then;
 	node->discard = discard;
 	node->stopping = true;
 	node->power_off = false;
-	stop_source(node);
+	workload_stop(&node->workload);
+	source_stop(node->source, source_stopped, node);
 }
 
 void node_restart(struct node *node, bool power_off)
@@ -357,8 +290,9 @@ void node_restart(struct node *node, bool power_off)
 	trace(node->sim, "node %u is asked to stop", node->index);
 	node->stopping = true;
 	node->power_off = power_off;
+	workload_stop(&node->workload);
 	if (node->source)
-		stop_source(node);
+		source_stop(node->source, source_stopped, node);
 	else
 		sink_stop(node->sink, node_stopped, node);
 }

@@ -11,7 +11,6 @@
 #include "simdisk.h"
 #include "workload.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,9 +23,6 @@ enum afterwards {
 	THEN_RETURN, // the primary becomes a standby
 	THEN_REGAIN, // the fenced primary is made one anew, by force
 };
-
-#define MARK_LOG 1U
-#define MARK_STATE 2U
 
 struct node {
 	struct simulation *sim;
@@ -42,14 +38,11 @@ struct node {
 	size_t map_bytes;
 	bool map_trusted; // at the last start
 	bool map_closed; // complete and synced
-	bool clock_doubtful; // it was off, and its clock may have been set meanwhile
-	atomic_bool map_lost; // while it was in use, some of it: no other process will find it
 	uint8_t *map_left; // by a process that dies
 	bool dying; // it has made its last store, and is gone when this step is over
 	uint64_t stores; // until then; 0: it does not die of it
 	uint8_t *sink_map; // what the standby's engine was given: a copy
 	struct id boot;
-	unsigned starts; // of its daemon
 	bool paused;
 
 	struct pair_state state; // as the daemon read it at its start
@@ -60,8 +53,6 @@ struct node {
 	bool stopping;
 	bool power_off; // when it has stopped
 	struct event start, finish;
-	struct event leave; // pending: waits for its clients before its engine stops
-	uint64_t leave_until; // scheduler's time: they hang
 	struct greeting *greetings; // connections that were accepted and not handed over
 
 	struct generation *generation; // that it serves or served last
@@ -71,7 +62,7 @@ struct node {
 	// exchange.c
 	enum afterwards then;
 	bool discard; // RETURN: the administrator said so
-	struct epoch_id held_cut; // as the engine left it
+	uint64_t held_cut; // as the engine left it
 	bool held_beyond;
 	struct pair_state next; // that is being saved
 	struct disk_io wipe;
@@ -83,12 +74,6 @@ struct node {
 	bool told_touched; // the peer, of which it heard, was written to
 
 	// primary
-	unsigned mark; // kept elsewhere, in what never fails: the log or the state is not to be trusted
-	bool unlogged; // it said so last
-	int untouchable; // why its first write could not pass
-	struct event marked, save_again, load_again;
-	bool releases; // its redo, once its state says that all is redone
-	bool reopens; // once its state says that its peer did not take over
 	bool serving;
 	bool fenced; // was told of a newer generation
 	bool fence_durable; // and will always know
@@ -129,7 +114,6 @@ void node_pause(struct node *node, bool pause);
 // stores.c: the primary's process dies after so many more stores into its map.
 void stores_watch(struct simulation *sim); // the run that is under way
 void stores_arm(struct node *node, uint64_t stores);
-void stores_lose_page(struct node *node, struct rng *rng); // of a map in use
 void stores_reap(struct simulation *sim); // after each step: who has died is gone
 
 // What a power failure may leave of the map's pages.
@@ -142,8 +126,6 @@ int node_read_state(const struct node *node, struct pair_state *state);
 // Asks the primary's daemon to stop, for what is to follow.
 void node_stop(struct node *node, enum afterwards then, bool discard);
 
-void node_save_later(struct node *node); // what could not be, and again until it can
-
 // Makes the state durable, as the daemon of a primary does.
 void node_save(struct node *node, void (*saved)(void *user, int error));
 
@@ -151,10 +133,8 @@ void node_save(struct node *node, void (*saved)(void *user, int error));
 void node_changed(struct node *node);
 
 uint64_t node_random(void *user);
-void draw_id(struct rng *rng, struct id *id);
 
 // exchange.c: the daemon's part in an exchange of roles.
-void exchange_saved(struct node *node); // the state, at last
 void exchange_fenced(struct node *node);
 void exchange_not_taken(struct node *node);
 void exchange_wanted(struct node *node); // by the peer: a switchover

@@ -6,6 +6,8 @@
 
 #include "node.h"
 
+void draw_id(struct rng *rng, struct id *id);
+
 // The clock, the disks and the mapped file.
 void machine_init(struct node *node);
 void machine_done(struct node *node);

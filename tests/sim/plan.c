@@ -7,8 +7,6 @@
 
 // Which seeds exchange roles: the others run as they ran before there was such a thing.
 #define ROLES_SALT UINT64_C(0x100003e6)
-#define LEAVE_SALT UINT64_C(0x6c65617665)
-#define HOUR (3600 * SEC)
 
 static uint64_t draw_blocks(const struct plan *plan, struct rng *rng)
 {
@@ -223,11 +221,6 @@ void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng)
 		draw_roles(plan, rng);
 }
 
-void plan_leave(struct plan *plan, uint64_t seed)
-{
-	plan->clients_first = rng_mix(seed ^ LEAVE_SALT) % 3 == 0;
-}
-
 // Drawn apart, so that other runs stay as they are.
 void plan_tighten(struct plan *plan, uint64_t seed)
 {
@@ -266,23 +259,11 @@ void plan_pack(struct plan *plan, uint64_t seed)
 		plan->plain[i] = rng_chance(&rng, 1, 6);
 }
 
-// Drawn apart, too: what the wall clocks show, and how often they are set.
-void plan_clocks(struct plan *plan, uint64_t seed)
-{
-	struct rng *rng = &plan->clock_rng;
-
-	rng_seed(rng, seed ^ 0x636c6f636b73);
-	plan->clocks = rng_chance(rng, 1, 5);
-	for (unsigned i = 0; plan->clocks && i < 2; i++)
-		plan->skew[i] = rng_chance(rng, 2, 3) ? (int64_t)rng_below(rng, 12 * HOUR) - (int64_t)(6 * HOUR) : 0;
-}
-
 // Drawn apart, too.
 void plan_stores(struct plan *plan, uint64_t seed)
 {
 	rng_seed(&plan->store_rng, seed ^ 0x73746f726573);
 	plan->store_deaths = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 6);
-	plan->map_losses = plan->theme != THEME_CALM && rng_chance(&plan->store_rng, 1, 5);
 }
 
 // Drawn apart, too. What others read through a page cache changes nothing for an
@@ -296,32 +277,4 @@ void plan_devices(struct plan *plan, uint64_t seed)
 		plan->read_beside[i] = rng_chance(&rng, 1, 2) ? (unsigned)rng_range(&rng, 1, 8) : 0;
 		plan->refuses_unmap[i] = rng_chance(&rng, 1, 12);
 	}
-}
-
-// Drawn apart, too: a backlog that no connection lives long enough to carry, on a
-// link that is slow. Half of these runs have no other fault, and have to end that way.
-void plan_flap(struct plan *plan, uint64_t seed)
-{
-	struct rng rng;
-
-	if (seed % 8 != 3)
-		return;
-	rng_seed(&rng, seed ^ 0x666c6170);
-	plan->flap = rng_range(&rng, 1500, 4000) * MSEC;
-	plan->bandwidth = rng_scale(&rng, 12 << 10, 64 << 10);
-	if (plan->roles)
-		return;
-	plan->volume_bytes[0] = rng_range(&rng, 150, 300) * BLOCK_SIZE;
-	plan->hot_blocks = (unsigned)rng_range(&rng, 20, 200);
-	plan->grains_max = (unsigned)rng_scale(&rng, 4 << 10, 64 << 10) / plan->grain_bytes;
-	plan->think_max = rng_scale(&rng, 5 * MSEC, 50 * MSEC);
-	plan->rpo = rng_range(&rng, 1, 4) * SEC;
-	plan->journal_bytes *= 4; // records are small when so little comes at a time
-	// On slow disks, too, a whole sync takes longer than a run is waited for.
-	plan->flap_stays = rng_chance(&rng, 1, 2) && plan->theme != THEME_SLOW_SYNC;
-	if (!plan->flap_stays)
-		return;
-	memset(plan->faults, 0, sizeof(plan->faults));
-	plan->promote = 0;
-	plan->slow_journal = false; // seconds to read a record
 }

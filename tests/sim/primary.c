@@ -11,81 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-// What cannot be kept in the state is kept elsewhere until it can, as by the
-// daemon; if that works.
 static void touch_saved(void *user, int error)
 {
 	struct node *node = user;
 
-	if (!node->source)
-		return;
-	if (error && node->sim->plan.marks) {
-		node->mark |= MARK_STATE;
-		node_save_later(node);
-		error = 0;
-	} else if (!error) {
-		node->mark &= ~MARK_STATE;
-	}
-	if (error)
-		node->untouchable = error;
-	source_touched(node->source, error);
-}
-
-static void redo_saved(void *user, int error);
-
-static void saved_again(void *user, int error)
-{
-	struct node *node = user;
-
-	if (!node->source)
-		return;
-	if (error) {
-		node_save_later(node);
-		return;
-	}
-	node->mark &= ~MARK_STATE;
-	if (node->releases)
-		redo_saved(node, 0);
-	exchange_saved(node);
-}
-
-static void run_save_again(struct event *event)
-{
-	struct node *node = (struct node *)((char *)event - offsetof(struct node, save_again));
-
-	if (node->source && node->slots)
-		node_save(node, saved_again);
-}
-
-static void run_marked(struct event *event)
-{
-	struct node *node = (struct node *)((char *)event - offsetof(struct node, marked));
-
-	if (node->sim->plan.marks)
-		node->mark |= MARK_LOG;
 	if (node->source)
-		source_unlogged(node->source);
-}
-
-static void alone_saved(void *user, int error)
-{
-	(void)user;
-	(void)error;
-}
-
-static void keep_alone(struct node *node, bool alone)
-{
-	if (node->state.alone == alone)
-		return;
-	node->state.alone = alone;
-	node_save(node, alone_saved);
-}
-
-// Where it was not, everything is compared once more.
-static void doubt_saved(void *user, int error)
-{
-	(void)user;
-	(void)error;
+		source_touched(node->source, error);
 }
 
 static void started_serving(struct node *node)
@@ -93,8 +24,6 @@ static void started_serving(struct node *node)
 	struct simulation *sim = node->sim;
 	const struct node *other = &sim->nodes[!node->index];
 
-	if (node->stopping)
-		return;
 	if (node->fenced)
 		violate(sim, "G5: node %u serves again after it was fenced", node->index);
 	if (other->serving && other->generation == node->generation)
@@ -123,10 +52,9 @@ static void was_fenced(struct node *node, const char *why)
 
 static void source_event(void *user, enum source_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {
-	        "connected", "disconnected", "serving", "fenced",      "touched",      "not-taken", "switchover-wanted",
-	        "refused",   "cut",          "durable", "widened",     "sync-started", "sync-done", "doubted",
-	        "compared",  "unlogged",     "logged",  "map-damaged", "map-lost",     "alone"};
+	static const char *const names[] = {"connected", "disconnected",      "serving",   "fenced",     "touched",
+	                                    "not-taken", "switchover-wanted", "refused",   "cut",        "durable",
+	                                    "widened",   "sync-started",      "sync-done", "map-damaged"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -146,18 +74,12 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 	case SOURCE_SWITCHOVER_WANTED:
 		exchange_wanted(node);
 		break;
-	case SOURCE_CONNECTED:
-	case SOURCE_ALONE:
-		keep_alone(node, event == SOURCE_ALONE);
-		break;
 	case SOURCE_TOUCHED:
 		node->state.untouched = false;
 		node_save(node, touch_saved);
 		break;
 	case SOURCE_REFUSED:
-		if (strstr(text, "differ where neither"))
-			tamper_decide(sim);
-		if (!sim->promoted && !sim->errors && !sim->rolled && !sim->tamper)
+		if (!sim->promoted && !sim->errors && !sim->rolled)
 			violate(sim, "G10: node %u was refused: %s", node->index, text);
 		break;
 	case SOURCE_CUT:
@@ -179,25 +101,6 @@ static void source_event(void *user, enum source_event event, uint64_t epoch, co
 	case SOURCE_SYNC_DONE:
 		node->synced = true;
 		break;
-	case SOURCE_UNLOGGED:
-		if (!node->intent.errors)
-			violate(sim, "G13: node %u has no log: %s", node->index, text);
-		node->unlogged = true;
-		scheduler_add(&sim->scheduler, &node->marked, rng_scale(&sim->file_rng, USEC, 10 * MSEC));
-		break;
-	case SOURCE_LOGGED:
-		node->unlogged = false;
-		node->mark &= ~MARK_LOG;
-		break;
-	case SOURCE_DOUBTED:
-		tamper_doubted(node, text);
-		node->state.doubt = DOUBT_REFUSED;
-		node_save(node, doubt_saved);
-		break;
-	case SOURCE_COMPARED:
-		node->state.doubt = DOUBT_NONE;
-		node_save(node, doubt_saved);
-		break;
 	case SOURCE_MAP_DAMAGED:
 		if (node->map_trusted && !node->sim->plan.store_deaths)
 			violate(sim, "G10: the map of node %u is damaged: %s", node->index, text);
@@ -216,7 +119,6 @@ static void start_source(struct node *node)
 	        .volume_count = plan->volume_count,
 	        .state = &node->state,
 	        .map = node->map,
-	        .map_lost = &node->map_lost,
 	        .boot = node->boot,
 	        .intent = &node->intent.disk,
 	        .region_blocks = plan->region_blocks,
@@ -225,30 +127,19 @@ static void start_source(struct node *node)
 	        .capture_memory = plan->capture_memory,
 	        .rpo = plan->rpo,
 	        .bandwidth = plan->bandwidth,
-	        // all where it has to be found; a link that is cut again and again carries less
-	        .probe_blocks = node->sim->tampers ? UINT32_MAX / 2 : 32,
 	        .in_place = plan->in_place,
 	        .start_without_peer =
 	                plan->start_without_peer || node->serve_ordered || (!plan->roles && node->index != 0),
-	        .unlogged = node->mark,
 	        .random = node_random,
 	        .event = source_event,
 	        .user = node,
 	};
 
 	node->state.paused = node->paused;
-	node->unlogged = node->mark;
-	node->marked.run = run_marked;
-	node->save_again.run = run_save_again;
-	if (node->mark & MARK_STATE) {
-		node->state.untouched = false;
-		node_save_later(node);
-	}
 	for (unsigned v = 0; v < plan->volume_count; v++) {
 		config.volumes[v].disk = node->redo ? redo_disk(node->redo, v) : &node->volumes[v].disk;
 		config.volumes[v].bytes = plan->volume_bytes[v];
 	}
-	node->map_lost = false;
 	// The daemon begins with a new file then; the engine copes without.
 	node->map_trusted = source_map_trusted(&config);
 	if (!node->map_trusted && rng_chance(&node->sim->rng, 1, 2))
@@ -280,13 +171,8 @@ static void redo_saved(void *user, int error)
 {
 	struct node *node = user;
 
-	if (!node->redo)
+	if (error || !node->redo)
 		return;
-	node->releases = error;
-	if (error) {
-		node_save_later(node);
-		return;
-	}
 	trace(node->sim, "node %u has redone everything", node->index);
 	redo_release(node->redo);
 	node->redoing = false;
@@ -306,7 +192,7 @@ static void redo_trouble(void *user, const struct error *err)
 {
 	struct node *node = user;
 
-	if (!node->sim->errors && !node->sim->starved)
+	if (!node->sim->errors)
 		violate(node->sim, "G10: node %u: %s", node->index, err->text);
 }
 
@@ -321,7 +207,6 @@ static void start_redo(struct node *node)
 	        .volume_count = plan->volume_count,
 	        .state = &node->state,
 	        .region_blocks = plan->region_blocks,
-	        .random = node_random,
 	        .events = &events,
 	        .user = node,
 	};
@@ -334,8 +219,6 @@ static void start_redo(struct node *node)
 	redo_start(node->redo);
 }
 
-static void run_load_again(struct event *event);
-
 static void state_loaded(void *user, int error, const void *payload, size_t length, bool damaged)
 {
 	struct node *node = user;
@@ -344,20 +227,13 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 	(void)payload;
 	(void)length;
 	(void)damaged;
-	if (error && !node->state_disk.errors) {
+	if (error) {
 		violate(sim, "G10: the state of node %u cannot be loaded: %s", node->index, strerror(-error));
-		return;
-	}
-	if (error) { // it is tried again
-		node->load_again.run = run_load_again;
-		scheduler_add(&sim->scheduler, &node->load_again, 500 * MSEC);
 		return;
 	}
 	node->generation = generation_find(sim, &node->state.lineage.generation);
 	if (!node->generation)
 		node->generation = generation_promoted(node, &node->state);
-	if (node->state.doubt == DOUBT_REFUSED)
-		tamper_decide(sim);
 	if (node->generation->number)
 		sim->promoted = true;
 	if (node->generation->server != node->index)
@@ -373,13 +249,6 @@ static void state_loaded(void *user, int error, const void *payload, size_t leng
 		start_redo(node);
 	else
 		start_source(node);
-}
-
-static void run_load_again(struct event *event)
-{
-	struct node *node = (struct node *)((char *)event - offsetof(struct node, load_again));
-
-	slots_load(node->slots, node, state_loaded);
 }
 
 // What was read may not be durable before it was loaded: nothing may come of

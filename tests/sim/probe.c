@@ -219,7 +219,7 @@ static struct node *choose(struct simulation *sim)
 
 void probe(struct simulation *sim, enum sim_loss loss)
 {
-	struct node *node = sim->violated || sim->tamper ? NULL : choose(sim);
+	struct node *node = sim->violated ? NULL : choose(sim);
 	struct copy *copy;
 	struct pair_state state;
 

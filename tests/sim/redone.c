@@ -14,7 +14,6 @@ struct run {
 	struct redo *redo;
 	bool opened, done;
 	int error;
-	uint64_t random;
 };
 
 struct redone {
@@ -48,12 +47,6 @@ static void run_trouble(void *user, const struct error *err)
 	((struct run *)user)->error = -EIO;
 }
 
-// Copies that are thrown away: any ids will do.
-static uint64_t run_random(void *user)
-{
-	return ++((struct run *)user)->random;
-}
-
 static void run_for(const struct redo_disks *disks, const struct pair_state *state, struct run *run, uint64_t steps)
 {
 	static const struct redo_events events = {run_opened, run_done, run_trouble};
@@ -64,7 +57,6 @@ static void run_for(const struct redo_disks *disks, const struct pair_state *sta
 	        .volume_count = state->volume_count,
 	        .state = state,
 	        .region_blocks = disks->region_blocks,
-	        .random = run_random,
 	        .events = &events,
 	        .user = run,
 	};

@@ -121,11 +121,6 @@ static int64_t wall(struct clock *clock)
 	return (int64_t)to_sim(clock)->scheduler->now + to_sim(clock)->wall;
 }
 
-static int64_t boot(struct clock *clock)
-{
-	return (int64_t)now(clock);
-}
-
 static void fire(struct event *event)
 {
 	struct timer_event *pending = (struct timer_event *)event;
@@ -177,7 +172,7 @@ static void cancel(struct clock *clock, struct timer *timer)
 	timer->armed = false;
 }
 
-static const struct clock_ops ops = {now, wall, boot, set, cancel};
+static const struct clock_ops ops = {now, wall, set, cancel};
 
 void sim_clock_init(struct sim_clock *clock, struct scheduler *scheduler)
 {

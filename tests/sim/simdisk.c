@@ -34,7 +34,6 @@ struct sim_io {
 	uint64_t flush_from; // FLUSH: covers what completed before this
 	uint64_t checksum;
 	int error;
-	bool loses;
 	unsigned parts, part;
 	uint64_t gaps[PARTS_MAX + 1]; // delays before each part and the completion
 	unsigned order; // how sectors are dealt to parts
@@ -240,30 +239,6 @@ static void see(struct sim_io *pending, uint64_t offset, void *data, uint64_t le
 		sim_disk_read(disk, offset, data, length);
 }
 
-// What a flush that fails has lost stays visible, and no later one makes it
-// durable.
-static void lose_some(struct sim_disk *disk)
-{
-	struct unflushed **link = &disk->oldest;
-	struct unflushed *last = NULL;
-
-	while (*link) {
-		struct unflushed *entry = *link;
-
-		if (entry->completed && rng_chance(disk->rng, 1, 2)) {
-			*link = entry->next;
-			unflushed_free(entry);
-			continue;
-		}
-		last = entry;
-		link = &entry->next;
-	}
-	disk->newest = last;
-	disk->lost_some = true;
-	if (disk->lost)
-		disk->lost(disk);
-}
-
 static void read_part(struct sim_io *pending, unsigned part)
 {
 	const struct disk_io *io = pending->io;
@@ -320,8 +295,6 @@ static void finish(struct sim_io *pending)
 	disk->completions++;
 	for (unsigned i = 0; i < pending->entry_count; i++)
 		pending->entries[i]->completed = disk->completions;
-	if (pending->loses)
-		lose_some(disk);
 	if (!error && io->op == DISK_FLUSH)
 		persist(disk, pending->flush_from, NULL, 0);
 	else if (!error && writes(io) && (io->flags & DISK_FUA))
@@ -387,7 +360,7 @@ static int refusal(const struct sim_disk *disk, const struct disk_io *io)
 		return -EOPNOTSUPP;
 	if (writes(io) && disk->full)
 		return -ENOSPC;
-	return writes(io) ? disk->refuses : 0;
+	return 0;
 }
 
 static void submit(struct disk *base, struct disk_io *io)
@@ -410,15 +383,8 @@ static void submit(struct disk *base, struct disk_io *io)
 	pending->next = disk->inflight;
 	disk->inflight = pending;
 	pending->error = wrong ? -EINVAL : refusal(disk, io);
-	disk->errors += disk->refuses && pending->error == disk->refuses;
 	if (!pending->error && odds && rng_chance(disk->rng, 1, odds)) {
 		pending->error = -EIO;
-		disk->errors++;
-	}
-	if (!pending->error && disk->flush_errors && (io->op == DISK_FLUSH || io->flags & DISK_FUA) &&
-	    rng_chance(disk->rng, 1, disk->flush_errors)) {
-		pending->error = -EIO;
-		pending->loses = true;
 		disk->errors++;
 	}
 	if (wrong) {
@@ -581,7 +547,6 @@ void sim_disk_crash(struct sim_disk *disk, enum sim_loss loss)
 		keep_some(disk->durable, entry, keep, disk->rng);
 	unflushed_clear(disk);
 	sim_cache_clear(&disk->cache);
-	disk->lost_some = false;
 	for (unsigned i = 0; i < disk->page_count; i++)
 		page_share(&disk->current[i], disk->durable[i]);
 }

@@ -37,10 +37,6 @@ struct sim_disk {
 	unsigned read_errors, write_errors; // one in so many; 0: none
 	bool full; // writes fail with -ENOSPC
 	bool dead; // who submits has died already, and does not know yet
-	int refuses; // writes fail with it; 0: they do not
-	unsigned flush_errors; // one in so many flushes, FUA too, loses some of what was written before and fails
-	bool lost_some; // since the power failed last
-	void (*lost)(const struct sim_disk *disk); // called then; may be NULL
 
 	uint64_t errors; // injected so far
 

@@ -64,7 +64,7 @@ static void sent_welcome(struct simulation *sim, const struct frame *frame)
 // Whether the primary has to find out what differs.
 static bool may_compare(const struct simulation *sim, const struct node *node)
 {
-	return !sim->nodes[0].synced || sim->errors || sim->tamper || node->state.doubt ||
+	return !sim->nodes[0].synced || sim->errors ||
 	       !generation_differs_by_changes(node->generation, sim->nodes[!node->index].follows);
 }
 
@@ -114,8 +114,6 @@ static void frame_sent(void *user, unsigned host, const struct frame *frame)
 	if (frame->type == FRAME_BLOCKS)
 		check_adopting(node, frame);
 	faults_sent(sim, frame->type);
-	clone_frame(sim, host, frame->type);
-	restored_frame(sim, host, frame->type);
 	if (frame->type == FRAME_WELCOME)
 		sent_welcome(sim, frame);
 }
@@ -228,8 +226,7 @@ static void check_fence(struct simulation *sim)
 	}
 }
 
-// The lag that is reported is never less than what a disaster would lose; and
-// however the clocks are set, not more than all of the run.
+// The lag that is reported is never less than what a disaster would lose.
 static void check_lag(struct node *node)
 {
 	struct simulation *sim = node->sim;
@@ -238,17 +235,12 @@ static void check_lag(struct node *node)
 
 	if (!node->source || node->stopping || node->fenced || node->generation->rolled)
 		return;
-	if (node->clock_doubtful)
-		return;
 	oldest = model_oldest_behind(model_of(node), node->generation->claimed);
-	if (oldest == NEVER && !sim->plan.clocks)
+	if (oldest == NEVER)
 		return;
 	status = resize(NULL, sizeof(*status));
 	source_status(node->source, status);
-	if (status->lag > sim->scheduler.now + SEC)
-		violate(sim, "lag: node %u says %" PRIu64 " ns, and runs for %" PRIu64 " ns", node->index, status->lag,
-		        sim->scheduler.now);
-	age = oldest == NEVER ? 0 : sim->scheduler.now - oldest;
+	age = sim->scheduler.now - oldest;
 	if (status->lag < age)
 		violate(sim, "lag: node %u says %" PRIu64 " ns, a write acknowledged %" PRIu64 " ns ago is not durable",
 		        node->index, status->lag, age);
@@ -385,7 +377,6 @@ static void run_poll(struct event *event)
 static void after_step(struct simulation *sim)
 {
 	stores_reap(sim);
-	tamper_step(sim);
 	check_disks(sim);
 	check_fence(sim);
 	if (sim->probe_due || rng_chance(&sim->rng, 1, sim->plan.probe_steps)) {
@@ -416,16 +407,11 @@ static void trace_plan(struct simulation *sim)
 static void setup(struct simulation *sim)
 {
 	plan_draw(&sim->plan, sim->seed, &sim->rng);
-	plan_leave(&sim->plan, sim->seed);
 	if (!sim->plan.roles)
 		plan_tighten(&sim->plan, sim->seed);
-	plan_flap(&sim->plan, sim->seed);
 	plan_pack(&sim->plan, sim->seed);
-	plan_clocks(&sim->plan, sim->seed);
 	plan_stores(&sim->plan, sim->seed);
 	plan_devices(&sim->plan, sim->seed);
-	plan_files(&sim->plan, sim->seed);
-	tamper_plan(sim);
 	trace_plan(sim);
 	scheduler_init(&sim->scheduler, &sim->rng);
 	network_init(&sim->network, &sim->scheduler, &sim->rng);
@@ -437,14 +423,10 @@ static void setup(struct simulation *sim)
 		node_init(&sim->nodes[i], sim, i);
 	preset(sim);
 	faults_start(sim);
-	clone_init(sim);
-	file_faults_start(sim);
-	restored_init(sim);
 	sim->poll.run = run_poll;
 	scheduler_add(&sim->scheduler, &sim->poll, POLL);
 	node_start_later(&sim->nodes[0], rng_below(&sim->rng, 10 * MSEC));
 	node_start_later(&sim->nodes[1], rng_below(&sim->rng, 10 * MSEC));
-	starve_start(sim);
 	if (sim->plan.roles)
 		admin_start(sim);
 }
@@ -462,7 +444,7 @@ static void run(struct simulation *sim)
 {
 	uint64_t heal_at = 0;
 
-	while (!sim->violated && !sim->forgotten) {
+	while (!sim->violated) {
 		uint64_t now = sim->scheduler.now;
 
 		if (!sim->healing && worked(sim)) {
@@ -490,8 +472,6 @@ static void teardown(struct simulation *sim)
 	for (unsigned i = 0; i < 2; i++)
 		node_done(&sim->nodes[i]);
 	admin_done(sim);
-	clone_done(sim);
-	restored_done(sim);
 	generations_done(sim);
 	network_done(&sim->network);
 	scheduler_done(&sim->scheduler);

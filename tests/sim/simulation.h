@@ -4,12 +4,10 @@
 #ifndef STEAD_SIM_SIMULATION_H
 #define STEAD_SIM_SIMULATION_H
 
-#include "clone.h"
 #include "generation.h"
 #include "model.h"
 #include "network.h"
 #include "node.h"
-#include "restored.h"
 #include "rng.h"
 #include "scheduler.h"
 
@@ -83,37 +81,18 @@ struct plan {
 	bool roles; // change, many times
 	uint64_t order_gap; // ns, mean, between orders of the administrator
 	unsigned changes; // of role, until the run ends
-	bool clients_first; // who stops a primary waits for its clients, then stops the engine
 	unsigned ambush; // one in so many steps of an exchange is followed by a crash; 0: none
 	unsigned promote; // one in so many faults is a promotion; 0: never
 	unsigned probe; // one in so many events of the standby is probed
 	unsigned probe_steps; // one in so many steps
 
-	bool clocks; // wall clocks are set while the nodes run
-	int64_t skew[2]; // ns, at the begin
-	struct rng clock_rng;
 	bool store_deaths; // the primary dies between stores into its map
-	bool map_losses; // or it loses pages of it
 	struct rng store_rng; // which
 	unsigned read_beside[2]; // of a node's volumes, which are block devices then; as in simcache.h
 	bool refuses_unmap[2]; // a node's volumes
-	bool file_faults; // files of our own fail
-	bool marks; // what they cannot say can be kept elsewhere
-	bool flush_faults; // flushes fail, and lose what was to be flushed
-
-	uint64_t flap; // ns, at most: so long a connection lives; 0: as long as it may
-	bool flap_stays; // also when everything else is mended
 
 	uint64_t packing; // as in network.h
 	bool plain[2]; // nodes that do not know zstd
-};
-
-// Of the standby's disks.
-enum tamper {
-	TAMPER_NONE,
-	TAMPER_UNSEEN, // changed, and the nodes have not met since
-	TAMPER_PASSED, // they have, and found nothing: it may be in what is to be shipped
-	TAMPER_ALARMED, // it is known
 };
 
 struct snapshot;
@@ -135,34 +114,18 @@ struct simulation {
 	bool rolled; // a node was taken back to a snapshot
 	bool healing; // no faults, no requests, waiting for both to be alike
 	bool errors; // a disk has failed something
-	bool starved; // volumes of a standby were full, which is no reason not to promote it
-	bool forgotten; // changes that could be kept nowhere: nothing can be said any more
 	uint64_t requests;
 	unsigned faults; // that have happened
 	uint64_t probes;
 
 	struct event fault, poll;
-	struct event file_fault, file_repair;
-	struct rng file_rng;
 	struct event repair; // ends the fault that lasts
-	struct event flap; // the end of a connection
-	struct rng flap_rng;
 	struct event blink; // in the middle of an epoch
 	struct event outage; // just when an epoch is on its way
-	struct event store_death, map_loss, clock_step; // now and then
+	struct event store_death; // is armed now and then
 	struct event ambush; // a crash in the middle of a promotion
 	struct event order; // of the administrator
-	struct event starve;
-	struct rng starve_rng;
-	bool tampers; // some seeds
-	enum tamper tamper;
-	uint64_t tamper_epoch; // PASSED: once it is durable
-	struct event tamper_order; // of the administrator
-	bool deciding; // it is set
-	struct rng tamper_rng;
 	struct snapshot *snapshot; // of a node, to be taken back to
-	struct clone clone;
-	struct restored restored;
 	bool probe_due;
 	bool polled; // it is time to see whether the run is over
 
@@ -185,29 +148,13 @@ void trace(struct simulation *sim, const char *format, ...) __attribute__((forma
 struct model *model_of(const struct node *node);
 
 void plan_draw(struct plan *plan, uint64_t seed, struct rng *rng);
-void plan_leave(struct plan *plan, uint64_t seed); // some: clients leave before the engine stops
 void plan_tighten(struct plan *plan, uint64_t seed); // some seeds: epochs do not fit into the journal
-void plan_flap(struct plan *plan, uint64_t seed); // some: no connection lives as long as an epoch needs
 void plan_pack(struct plan *plan, uint64_t seed); // some: frames are packed in all ways
-void plan_clocks(struct plan *plan, uint64_t seed); // some: wall clocks are off, and are set
 void plan_stores(struct plan *plan, uint64_t seed); // some: processes die between two stores
 void plan_devices(struct plan *plan, uint64_t seed); // some: volumes are block devices, or cannot unmap
 
-void plan_files(struct plan *plan, uint64_t seed); // some: what lies below fails
-
-// file_faults.c
-void file_faults_start(struct simulation *sim);
-void file_faults_heal(struct simulation *sim);
-
 // probe.c: promotes a copy of a standby as it would be after a crash, and checks what comes out.
 void probe(struct simulation *sim, enum sim_loss loss);
-
-// tamper.c
-void tamper_plan(struct simulation *sim);
-void tamper_standby(struct node *node); // which is about to start
-void tamper_doubted(struct node *node, const char *text);
-void tamper_decide(struct simulation *sim); // somebody is to say which side is right
-void tamper_step(struct simulation *sim);
 
 // faults.c
 void faults_start(struct simulation *sim);
@@ -218,10 +165,6 @@ void faults_adopting(struct simulation *sim); // an epoch that makes a former pr
 void faults_step(struct simulation *sim); // so do some for a step of an exchange of roles
 void faults_part(struct simulation *sim); // nothing arrives for a while
 void faults_crash(struct simulation *sim, unsigned index, enum sim_loss loss);
-
-// starve.c
-void starve_start(struct simulation *sim);
-void starve_heal(struct simulation *sim);
 
 // admin.c: who orders exchanges of roles, and in the end brings the nodes together.
 void admin_start(struct simulation *sim);

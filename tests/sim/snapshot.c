@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-#define FILES 5 // of its own, before the volumes
-#define DISKS_MAX (MODEL_VOLUMES + FILES)
+#define DISKS_MAX (MODEL_VOLUMES + 5)
 
 struct snapshot {
 	unsigned index; // node
@@ -33,34 +32,35 @@ static unsigned disks_of(struct node *node, struct sim_disk *disks[DISKS_MAX])
 	return count;
 }
 
-void snapshot_drop(struct snapshot *snapshot)
-{
-	if (!snapshot)
-		return;
-	for (unsigned i = 0; i < DISKS_MAX; i++)
-		sim_disk_done(&snapshot->disks[i]);
-	free(snapshot->map);
-	free(snapshot);
-}
-
 void snapshot_free(struct simulation *sim)
 {
-	snapshot_drop(sim->snapshot);
+	if (!sim->snapshot)
+		return;
+	for (unsigned i = 0; i < DISKS_MAX; i++)
+		sim_disk_done(&sim->snapshot->disks[i]);
+	free(sim->snapshot->map);
+	free(sim->snapshot);
 	sim->snapshot = NULL;
 }
 
-struct snapshot *snapshot_of(struct node *node, struct rng *rng)
+bool snapshot_take(struct node *node)
 {
 	struct simulation *sim = node->sim;
 	struct sim_disk *disks[DISKS_MAX];
-	struct snapshot *snapshot = allocate(sizeof(*snapshot));
+	struct snapshot *snapshot;
 	unsigned count = disks_of(node, disks);
 
+	// It is of use when it has become old.
+	if (sim->snapshot && !rng_chance(&sim->rng, 1, 8))
+		return false;
+	trace(sim, "a snapshot of node %u is made", node->index);
+	snapshot_free(sim);
+	snapshot = sim->snapshot = allocate(sizeof(*snapshot));
 	snapshot->index = node->index;
 	for (unsigned i = 0; i < count; i++) {
 		sim_disk_init(&snapshot->disks[i], &sim->scheduler, &sim->rng, disks[i]->disk.size,
 		              disks[i]->disk.align);
-		sim_disk_clone(disks[i], LOSS_PROCESS, &snapshot->disks[i], rng);
+		sim_disk_clone(disks[i], LOSS_PROCESS, &snapshot->disks[i], &sim->rng);
 	}
 	snapshot->map = resize(NULL, node->map_bytes);
 	memcpy(snapshot->map, node->map, node->map_bytes);
@@ -69,19 +69,6 @@ struct snapshot *snapshot_of(struct node *node, struct rng *rng)
 	snapshot->promotable = node->promotable;
 	snapshot->generation = node->generation;
 	snapshot->follows = node->follows;
-	return snapshot;
-}
-
-bool snapshot_take(struct node *node)
-{
-	struct simulation *sim = node->sim;
-
-	// It is of use when it has become old.
-	if (sim->snapshot && !rng_chance(&sim->rng, 1, 8))
-		return false;
-	trace(sim, "a snapshot of node %u is made", node->index);
-	snapshot_free(sim);
-	sim->snapshot = snapshot_of(node, &sim->rng);
 	return true;
 }
 
@@ -112,11 +99,17 @@ static void tell_models(struct node *node)
 	node->generation = generation;
 }
 
-static void put(struct node *node, const struct snapshot *snapshot, unsigned count)
+bool snapshot_restore(struct node *node)
 {
+	struct simulation *sim = node->sim;
+	const struct snapshot *snapshot = sim->snapshot;
 	struct sim_disk *disks[DISKS_MAX];
+	unsigned count = disks_of(node, disks);
 
-	(void)disks_of(node, disks);
+	if (!snapshot || snapshot->index != node->index)
+		return false;
+	node_crash(node, LOSS_POWER);
+	trace(sim, "node %u is taken back to its snapshot", node->index);
 	for (unsigned i = 0; i < count; i++)
 		sim_disk_restore(disks[i], &snapshot->disks[i]);
 	memcpy(node->map, snapshot->map, node->map_bytes);
@@ -129,32 +122,6 @@ static void put(struct node *node, const struct snapshot *snapshot, unsigned cou
 	node->follows = snapshot->follows;
 	node->fenced = node->fence_durable = node->told_newer = node->serve_ordered = false;
 	tell_models(node);
-}
-
-void snapshot_put(struct node *node, const struct snapshot *snapshot)
-{
-	put(node, snapshot, FILES + node->sim->plan.volume_count);
-}
-
-void snapshot_put_files(struct node *node, const struct snapshot *snapshot)
-{
-	put(node, snapshot, FILES);
-}
-
-const struct generation *snapshot_generation(const struct snapshot *snapshot)
-{
-	return snapshot->generation;
-}
-
-bool snapshot_restore(struct node *node)
-{
-	struct simulation *sim = node->sim;
-
-	if (!sim->snapshot || sim->snapshot->index != node->index)
-		return false;
-	node_crash(node, LOSS_POWER);
-	trace(sim, "node %u is taken back to its snapshot", node->index);
-	snapshot_put(node, sim->snapshot);
 	node_start_later(node, rng_scale(&sim->rng, MSEC, SEC));
 	return true;
 }

@@ -37,10 +37,9 @@ static void claim(struct node *node, uint64_t epoch)
 
 static void sink_event(void *user, enum sink_event event, uint64_t epoch, const char *text)
 {
-	static const char *const names[] = {"opened",    "connected",       "disconnected", "refused",
-	                                    "durable",   "applied",         "rejected",     "sync-started",
-	                                    "sync-done", "damage-repaired", "adopted",      "doubted",
-	                                    "takeover",  "declined",        "apply-failed", "apply-recovered"};
+	static const char *const names[] = {"opened",  "connected", "disconnected", "refused",   "durable",
+	                                    "applied", "rejected",  "sync-started", "sync-done", "damage-repaired",
+	                                    "adopted", "takeover",  "declined"};
 	struct node *node = user;
 	struct simulation *sim = node->sim;
 
@@ -76,9 +75,6 @@ static void sink_event(void *user, enum sink_event event, uint64_t epoch, const 
 	case SINK_ADOPTED:
 		sim->probe_due = true;
 		break;
-	case SINK_DOUBTED:
-		tamper_doubted(node, text);
-		break;
 	case SINK_TAKEOVER:
 		exchange_takeover(node);
 		break;
@@ -101,7 +97,6 @@ void standby_start(struct node *node)
 	        .user = node,
 	};
 
-	tamper_standby(node);
 	node->is_standby = true;
 	node->fenced = node->told_newer = false;
 	node->promotable |= node->state.consistent;
@@ -143,14 +138,13 @@ static void promoted(void *user, int error, const struct error *reason)
 	}
 	if (error == -EPERM && node->ordered_promotable && node->forced && !node->stopping)
 		violate(sim, "G1: node %u is consistent and refuses to be promoted: %s", node->index, reason->text);
-	else if (error && error != -EPERM && !node->stopping && !sim->errors &&
-	         !(sim->starved && node->journal.errors)) // neither takes anything: there is no way
+	else if (error && error != -EPERM && !node->stopping && !sim->errors)
 		violate(sim, "G10: promotion of node %u: %s", node->index, reason->text);
 }
 
 void node_promote(struct node *node, bool force)
 {
-	if (!node->sink || !node->opened || node->stopping || node->promoting || node->sim->tamper ||
+	if (!node->sink || !node->opened || node->stopping || node->promoting ||
 	    (node->sim->generation_count > GENERATIONS_ORDERED && !node->sim->healing))
 		return;
 	trace(node->sim, "node %u is to be promoted%s", node->index, force ? " by force" : "");

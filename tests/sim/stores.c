@@ -38,19 +38,6 @@ void stores_arm(struct node *node, uint64_t stores)
 	node->stores = node->dying ? 0 : stores;
 }
 
-// One is lost, as where it cannot be read any more, and the process knows it.
-void stores_lose_page(struct node *node, struct rng *rng)
-{
-	uint64_t page = rng_range(rng, 1, node->map_bytes / PAGE - 1);
-
-	if (!node->source || node->dying || node->map_lost)
-		return;
-	trace(node->sim, "node %u loses page %u of its map", node->index, (unsigned)page);
-	memset(node->map + page * PAGE, 0, PAGE);
-	node->map_lost = true;
-	node->generation->tainted = true;
-}
-
 void stores_reap(struct simulation *sim)
 {
 	for (unsigned i = 0; i < 2; i++) {

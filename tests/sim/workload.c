@@ -68,17 +68,11 @@ static bool excused(struct client *client, int error)
 {
 	struct node *node = client->workload->node;
 
-	// The first one of a generation, where that it was can be kept nowhere; and what is
-	// to be redone cannot be taken over.
-	if (error == node->untouchable || (node->redoing && node->redo_log.errors > 0))
-		return true;
 	switch (error) {
 	case -EOPNOTSUPP:
 		return client->request.flags & REQUEST_FAST;
 	case -ESHUTDOWN:
 		return !node->serving || node->stopping || node->fenced;
-	case -ENOSPC:
-		return node->volumes[client->request.volume].errors > 0;
 	case -EIO:
 		// What is to be redone comes from the journal.
 		return node->volumes[client->request.volume].errors > 0 || (node->redoing && node->journal.errors > 0);
@@ -112,20 +106,6 @@ static void check_handed(struct client *client)
 		        node->index);
 }
 
-// What a disk has lost that the application had flushed, or will have: it is told.
-static void check_lost(struct client *client, int error)
-{
-	struct model *model = model_of(client->workload->node);
-	const struct request *request = &client->request;
-	uint64_t *lost = &model->lost[request->volume];
-
-	if (error && (request->op == REQUEST_FLUSH || request->flags & REQUEST_FUA))
-		*lost = 0;
-	if (!error && request->op == REQUEST_FLUSH && *lost && *lost < client->submitted)
-		violate(sim_of(client), "node %u answers a flush, though one before it failed and nobody was told",
-		        client->workload->node->index);
-}
-
 static void answered(struct request *request, int error)
 {
 	struct client *client = (struct client *)((char *)request - offsetof(struct client, request));
@@ -143,7 +123,6 @@ static void answered(struct request *request, int error)
 		acknowledged(client);
 	if (!error && client->fenced && request->op != REQUEST_FLUSH && client->number)
 		violate(sim, "G5: node %u accepts a write after it was fenced", node->index);
-	check_lost(client, error);
 	if (client->number)
 		model_complete(model_of(node), client->number, !error, sim->scheduler.now);
 	else if (!error && request->op == REQUEST_FLUSH)
@@ -326,8 +305,6 @@ void workload_stop(struct workload *workload)
 void workload_crash(struct workload *workload)
 {
 	workload_stop(workload);
-	if (workload->node->generation)
-		memset(model_of(workload->node)->lost, 0, sizeof(model_of(workload->node)->lost));
 	for (unsigned i = 0; i < workload->count; i++) {
 		struct client *client = &workload->clients[i];
 

@@ -19,11 +19,6 @@ static int64_t fake_wall(struct clock *clock)
 	return FAKE_WALL + (int64_t)((struct fake_clock *)clock)->now;
 }
 
-static int64_t fake_boot(struct clock *clock)
-{
-	return (int64_t)((struct fake_clock *)clock)->now;
-}
-
 static void fake_cancel(struct clock *clock, struct timer *timer)
 {
 	struct fake_clock *fake = (struct fake_clock *)clock;
@@ -46,7 +41,7 @@ static void fake_set(struct clock *clock, struct timer *timer, uint64_t deadline
 	fake->armed[i] = timer;
 }
 
-static const struct clock_ops clock_ops = {fake_now, fake_wall, fake_boot, fake_set, fake_cancel};
+static const struct clock_ops clock_ops = {fake_now, fake_wall, fake_set, fake_cancel};
 
 bool fake_clock_fire(struct fake_clock *fake)
 {

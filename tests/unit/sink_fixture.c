@@ -23,7 +23,7 @@ uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-uint64_t next_random(void *user)
+static uint64_t next_random(void *user)
 {
 	struct world *world = user;
 
@@ -69,13 +69,6 @@ static void event(void *user, enum sink_event what, uint64_t epoch, const char *
 	case SINK_ADOPTED:
 	case SINK_TAKEOVER:
 	case SINK_DECLINED:
-	case SINK_DOUBTED:
-		break;
-	case SINK_APPLY_FAILED:
-		world->apply_failures++;
-		break;
-	case SINK_APPLY_RECOVERED:
-		world->apply_recoveries++;
 		break;
 	}
 	if (text)

@@ -66,7 +66,6 @@ struct world {
 	bool opened;
 	char failed[400];
 	unsigned repaired, sync_started, sync_done, rejected, connected, disconnected, refused;
-	unsigned apply_failures, apply_recoveries;
 	char why[400]; // of the last disconnection, refusal or rejection
 	uint64_t event_durable, event_applied;
 

@@ -19,7 +19,6 @@ extern const unsigned volume_blocks[VOLUMES];
 
 void *need(void *memory); // there is memory
 uint64_t mix(uint64_t x);
-uint64_t next_random(void *user); // of a world
 void world_stopped(void *user);
 
 // One message to the primary, one frame to the standby; false: there is none.

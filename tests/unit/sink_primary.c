@@ -13,7 +13,6 @@ void world_hello(struct world *world, struct wire_hello *hello)
 	        .role = ROLE_PRIMARY,
 	        .lineage = world->pair.lineage,
 	        .epoch = world->next_epoch - 1,
-	        .cuts = {.forgotten = world->next_epoch}, // as long as nothing else is said
 	        .volume_count = VOLUMES,
 	};
 	for (unsigned v = 0; v < VOLUMES; v++) {
@@ -37,7 +36,6 @@ static uint64_t begin_epoch(struct world *world, uint64_t base, enum epoch_kind 
 {
 	struct wire_begin begin = {
 	        .epoch = world->next_epoch++,
-	        .id = {{(uint8_t)world->next_epoch, 9}},
 	        .base = base,
 	        .kind = kind,
 	        .completes = completes,
@@ -48,8 +46,6 @@ static uint64_t begin_epoch(struct world *world, uint64_t base, enum epoch_kind 
 
 	if (kind == EPOCH_DIRECT)
 		begin.sync = world->sync;
-	else
-		begin.stage = (struct id){{0x73}};
 	world->version_of[begin.epoch] = (uint8_t)version;
 	send_body(world, FRAME_BEGIN, body, wire_put_begin(body, &begin), NULL, 0);
 	return begin.epoch;

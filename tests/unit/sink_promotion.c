@@ -70,7 +70,6 @@ void world_redo_start(struct world *world, uint32_t region_blocks)
 	        .volumes = {&world->volumes[0]->disk, &world->volumes[1]->disk},
 	        .state = &world->promoted,
 	        .region_blocks = region_blocks,
-	        .random = next_random,
 	        .events = &events,
 	        .user = world,
 	};

@@ -24,16 +24,10 @@ struct fixture {
 	struct intent *intent;
 	int loaded;
 	unsigned woken;
-	uint64_t random;
 	struct waiter waiters[8];
 };
 
 static struct fixture *current;
-
-static uint64_t next(void *user)
-{
-	return ++((struct fixture *)user)->random;
-}
 
 static void wrote(void *user)
 {
@@ -71,9 +65,7 @@ static int setup(void **state)
 	                                         .region_blocks = REGION,
 	                                         .volume_count = 2,
 	                                         .blocks = {BLOCKS0, BLOCKS1},
-	                                         .random = next,
-	                                         .wrote = wrote,
-	                                         .user = fixture};
+	                                         .wrote = wrote};
 	fixture->disk = memdisk_new(intent_bytes(2, fixture->config.blocks, REGION), 4096);
 	fixture->config.disk = &fixture->disk->disk;
 	for (unsigned i = 0; i < 8; i++)
@@ -158,11 +150,15 @@ static void test_release_needs_flush_and_standby(void **state)
 	assert_int_equal(pass(fixture, 1, 2, 0), 0);
 	intent_flush_begins(fixture->intent);
 	intent_written(fixture->intent, 1, 2 * REGION, 1); // after the flush began
-	intent_flushed(fixture->intent);
+	intent_flushed(fixture->intent, true);
 	intent_release(fixture->intent, yes, NULL);
 	assert_int_equal(pass(fixture, 1, 2, 0), 0);
 	intent_flush_begins(fixture->intent);
-	intent_flushed(fixture->intent);
+	intent_flushed(fixture->intent, false);
+	intent_release(fixture->intent, yes, NULL);
+	assert_int_equal(pass(fixture, 1, 2, 0), 0);
+	intent_flush_begins(fixture->intent);
+	intent_flushed(fixture->intent, true);
 	intent_release(fixture->intent, no, NULL);
 	assert_int_equal(pass(fixture, 1, 2, 0), 0);
 	intent_release(fixture->intent, yes, NULL);
@@ -179,7 +175,7 @@ static void test_released_while_written(void **state)
 	assert_int_equal(pass(fixture, 0, 1, 0), -EAGAIN);
 	memdisk_run(fixture->disk);
 	intent_flush_begins(fixture->intent);
-	intent_flushed(fixture->intent);
+	intent_flushed(fixture->intent, true);
 	assert_int_equal(pass(fixture, 0, 2, 1), -EAGAIN); // with region 1 in the page
 	intent_release(fixture->intent, yes, NULL);
 	memdisk_step(fixture->disk);
@@ -189,8 +185,6 @@ static void test_released_while_written(void **state)
 	assert_int_equal(pass(fixture, 0, 1, 0), 0);
 }
 
-// Who needs a page that cannot be written is told, and may go on; it is whole
-// again when all of them are in it.
 static void test_error_is_told_and_retried(void **state)
 {
 	struct fixture *fixture = *state;
@@ -200,117 +194,9 @@ static void test_error_is_told_and_retried(void **state)
 	memdisk_run(fixture->disk);
 	assert_int_equal(fixture->woken, 1);
 	assert_int_equal(pass(fixture, 0, 1, 0), -EIO);
-	assert_int_equal(pass(fixture, 0, 2, 0), -EIO);
-	assert_false(intent_whole(fixture->intent));
-	intent_retry(fixture->intent);
-	assert_int_equal(pass(fixture, 0, 3, 0), -EIO); // nobody waits for the retry
-	memdisk_step(fixture->disk);
-	assert_false(intent_whole(fixture->intent)); // 3 is not in it
-	memdisk_run(fixture->disk);
-	assert_true(intent_whole(fixture->intent));
-	for (unsigned i = 1; i <= 3; i++)
-		assert_int_equal(pass(fixture, 0, i, 0), 0);
-}
-
-static void test_insists(void **state)
-{
-	struct fixture *fixture = *state;
-
-	memdisk_fail(fixture->disk, 1U << DISK_WRITE, 0, -EIO, false);
 	assert_int_equal(pass(fixture, 0, 1, 0), -EAGAIN);
 	memdisk_run(fixture->disk);
-	assert_int_equal(pass(fixture, 0, 1, 0), -EIO);
-	assert_int_equal(intent_try(fixture->intent, 0, REGION, &fixture->waiters[1]), -EAGAIN);
-	memdisk_run(fixture->disk);
-	assert_int_equal(fixture->woken, 2);
 	assert_int_equal(pass(fixture, 0, 1, 0), 0);
-}
-
-static void log_region(struct fixture *fixture, uint64_t region)
-{
-	assert_int_equal(pass(fixture, 0, region, 0), -EAGAIN);
-	memdisk_run(fixture->disk);
-	assert_int_equal(pass(fixture, 0, region, 0), 0);
-}
-
-// A log that could not be read is not taken up again by its older pages, however
-// often they were written, nor by those that the new one has not reached.
-static void test_read_error_begins_anew(void **state)
-{
-	struct fixture *fixture = *state;
-
-	for (unsigned i = 0; i < 9; i++)
-		log_region(fixture, 39000 + i);
-	memdisk_fail(fixture->disk, 1U << DISK_READ, 1, -EIO, false);
-	load(fixture);
-	assert_int_equal(fixture->loaded, -EIO);
-	assert_true(intent_empty(fixture->intent));
-	assert_true(intent_noted_suspect(fixture->intent));
-	assert_int_equal(pass(fixture, 0, 1, 0), -EAGAIN); // the first page only, and once
-	memdisk_step(fixture->disk);
-	memdisk_power_loss(fixture->disk, 1);
-	load(fixture);
-	assert_int_equal(fixture->loaded, -EILSEQ);
-	log_region(fixture, 2);
-	log_region(fixture, 39001);
-	intent_retry(fixture->intent);
-	memdisk_run(fixture->disk);
-	load(fixture);
-	assert_int_equal(fixture->loaded, 0);
-	assert_int_equal(intent_next(fixture->intent, 0, 0), 2);
-	assert_int_equal(intent_next(fixture->intent, 0, 3), 39001);
-	assert_int_equal(intent_next(fixture->intent, 0, 39002), UINT64_MAX);
-}
-
-// What a process that died has written may be visible only.
-static void test_found_is_written_again(void **state)
-{
-	struct fixture *fixture = *state;
-
-	log_region(fixture, 4);
-	fixture->disk->writes = 0;
-	load(fixture);
-	assert_int_equal(fixture->loaded, 0);
-	assert_int_equal(fixture->disk->writes, 1);
-	memdisk_fail(fixture->disk, 1U << DISK_WRITE, 0, -EIO, false);
-	load(fixture);
-	assert_int_equal(fixture->loaded, -EIO);
-}
-
-static void count_region(void *user, unsigned volume, uint64_t first, uint64_t count)
-{
-	struct fixture *fixture = user;
-
-	assert_int_equal(volume, 0);
-	assert_int_equal(first % REGION, 0);
-	assert_int_equal(count, REGION);
-	fixture->woken++;
-}
-
-// After a flush that failed no flush lets go what was written before.
-static void test_failed_flush_is_remembered(void **state)
-{
-	struct fixture *fixture = *state;
-
-	log_region(fixture, 4);
-	log_region(fixture, 5);
-	intent_written(fixture->intent, 0, 4 * REGION, 1);
-	intent_flush_begins(fixture->intent);
-	intent_written(fixture->intent, 0, 5 * REGION, 1);
-	fixture->woken = 0;
-	intent_doubt(fixture->intent, 0, count_region, fixture);
-	assert_int_equal(fixture->woken, 2);
-	intent_flushed(fixture->intent);
-	intent_flush_begins(fixture->intent);
-	intent_flushed(fixture->intent);
-	intent_release(fixture->intent, yes, NULL);
-	assert_int_equal(intent_next(fixture->intent, 0, 0), 4);
-	assert_int_equal(intent_next(fixture->intent, 0, 5), 5);
-	fixture->woken = 0;
-	intent_doubt(fixture->intent, 0, count_region, fixture); // nothing was written since
-	assert_int_equal(fixture->woken, 0);
-	intent_doubtful(fixture->intent, 0, count_region, fixture);
-	assert_int_equal(fixture->woken, 2);
 }
 
 // Whatever a power failure does to a page that is being written, what was
@@ -345,7 +231,7 @@ static void test_other_generation(void **state)
 static void test_facts(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct intent_facts facts = {.cut = 77, .acknowledged = 75, .suspect = true, .doubts = 2};
+	const struct intent_facts facts = {.cut = 77, .acknowledged = 75, .suspect = true};
 
 	intent_note(fixture->intent, &facts);
 	assert_int_equal(intent_noted_cut(fixture->intent), 1);
@@ -355,7 +241,6 @@ static void test_facts(void **state)
 	assert_int_equal(intent_facts(fixture->intent)->cut, 77);
 	assert_int_equal(intent_facts(fixture->intent)->acknowledged, 75);
 	assert_true(intent_facts(fixture->intent)->suspect);
-	assert_int_equal(intent_facts(fixture->intent)->doubts, 2);
 }
 
 int main(void)
@@ -366,10 +251,6 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_release_needs_flush_and_standby, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_released_while_written, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_error_is_told_and_retried, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_insists, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_read_error_begins_anew, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_found_is_written_again, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_failed_flush_is_remembered, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_torn_page, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_other_generation, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_facts, setup, teardown),

@@ -16,22 +16,6 @@ static struct id id_of(unsigned number)
 	return (struct id){{(uint8_t)number, (uint8_t)(number >> 8), 7}};
 }
 
-// Of an epoch of a generation.
-static struct id epoch_id_of(const struct id *generation, uint64_t epoch)
-{
-	struct id id = *generation;
-
-	id.bytes[3] = (uint8_t)(epoch + 1);
-	return id;
-}
-
-static void push(struct lineage *lineage, const struct id *generation, uint64_t left)
-{
-	struct id epoch_id = epoch_id_of(&lineage->generation, left);
-
-	lineage_push(lineage, generation, left, &epoch_id);
-}
-
 // A lineage whose generations are listed oldest first and end with 0.
 static struct lineage lineage_of(const unsigned *numbers)
 {
@@ -40,7 +24,7 @@ static struct lineage lineage_of(const unsigned *numbers)
 	for (; *numbers; numbers++) {
 		struct id id = id_of(*numbers);
 
-		push(&lineage, &id, *numbers * 10);
+		lineage_push(&lineage, &id, *numbers * 10);
 	}
 	return lineage;
 }
@@ -80,7 +64,7 @@ static void test_oldest_ancestor_falls_off(void **state)
 	for (unsigned i = 1; i <= ANCESTORS_MAX + 3; i++) {
 		struct id id = id_of(i);
 
-		push(&lineage, &id, i);
+		lineage_push(&lineage, &id, i);
 	}
 	assert_int_equal(lineage.count, ANCESTORS_MAX);
 	for (unsigned i = 1; i <= ANCESTORS_MAX + 3; i++) {
@@ -220,7 +204,7 @@ static struct known known_of(enum role role, const unsigned *chain, const uint64
 	for (unsigned i = 0; i < 3 && chain[i]; i++) {
 		struct id id = id_of(chain[i]);
 
-		push(&known.standing.lineage, &id, i ? left[i - 1] : 0);
+		lineage_push(&known.standing.lineage, &id, i ? left[i - 1] : 0);
 		if (i)
 			known.held |= facts_up_to(chain[i - 1], left[i - 1]);
 		known.generation = chain[i];
@@ -228,8 +212,6 @@ static struct known known_of(enum role role, const unsigned *chain, const uint64
 		known.order[i] = chain[i];
 	}
 	known.held |= facts_up_to(known.generation, epoch);
-	known.standing.epoch_id = epoch_id_of(&known.standing.lineage.generation, epoch);
-	known.standing.cuts.forgotten = epoch;
 	if (role == ROLE_STANDBY && known.standing.returned)
 		known.held |= fact(known.generation, BEYOND);
 	return known;

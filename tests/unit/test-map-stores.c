@@ -44,7 +44,7 @@ struct fixture {
 	struct owed owed[OWED_MAX];
 	unsigned owed_count;
 	uint64_t cut; // at least
-	int64_t oldest; // since then, at most; 0: nothing is said
+	int64_t oldest; // at most; 0: nothing is said
 	bool may_distrust; // or nothing, and know it
 	uint64_t again; // a block that is written again
 };
@@ -117,8 +117,8 @@ static const char *judge_lag(const struct fixture *fixture, const struct map *ma
 	for (unsigned i = 0; i < MAP_SETS; i++) {
 		const struct change_set *set = &map->sets[i];
 
-		if (set->state != SET_FREE && set->oldest && (!oldest || set->since < oldest))
-			oldest = set->since;
+		if (set->state != SET_FREE && set->oldest && (!oldest || set->oldest < oldest))
+			oldest = set->oldest;
 	}
 	return fixture->oldest && (!oldest || oldest > fixture->oldest) ? "the oldest write has become younger" : NULL;
 }
@@ -307,7 +307,7 @@ static void test_sum_of_nothing(void **state)
 static void save(struct fixture *fixture)
 {
 	fixture->map.cut = 9;
-	fixture->map.sets[1].oldest = fixture->map.sets[1].since = 20;
+	fixture->map.sets[1].oldest = 20;
 	map_save(&fixture->map);
 }
 
@@ -319,7 +319,7 @@ static void test_save(void **state)
 	begin(fixture);
 	fixture->map.cut = fixture->cut = 8;
 	set = make_set(fixture, 1, SET_FROZEN, 8);
-	set->oldest = set->since = fixture->oldest = 20;
+	set->oldest = fixture->oldest = 20;
 	map_save(&fixture->map);
 	owe(fixture, set, 100);
 	expect_right(fixture, save);
@@ -372,8 +372,8 @@ static void prepare_merge(struct fixture *fixture)
 	owe(fixture, from, 100);
 	owe(fixture, from, 20000);
 	owe(fixture, into, 101);
-	from->oldest = from->since = fixture->oldest = 5;
-	into->oldest = into->since = 9;
+	from->oldest = fixture->oldest = 5;
+	into->oldest = 9;
 	map_save(&fixture->map);
 	fixture->again = 100;
 }
@@ -435,7 +435,7 @@ static void test_other_boot(void **state)
 	begin(fixture);
 	owe(fixture, make_set(fixture, 1, SET_FROZEN, 7), 100);
 	map_destroy(&fixture->map);
-	map_close(fixture->memory, 1000, 0);
+	map_close(fixture->memory);
 	fixture->identity.boot.bytes[5] = 5;
 	fixture->may_distrust = true;
 	expect_right(fixture, open_again);
@@ -443,7 +443,7 @@ static void test_other_boot(void **state)
 
 static void close_it(struct fixture *fixture)
 {
-	map_close(fixture->memory, 1000, 0);
+	map_close(fixture->memory);
 }
 
 static void test_close(void **state)

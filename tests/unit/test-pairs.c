@@ -194,6 +194,9 @@ static void test_opened_by_its_daemon(void **test)
 	close(lock);
 
 	assert_int_equal(truncate(path_pair_file(&paths, "db", FILE_STATE, path), 0), 0);
+	assert_int_equal(open_as(ROLE_PRIMARY), -EREMOTE);
+	assert_int_equal(open_as(ROLE_STANDBY), -EILSEQ);
+	close(open(path_pair_file(&paths, "db", FILE_MAP, path), O_CREAT | O_WRONLY, 0600));
 	assert_int_equal(open_as(ROLE_PRIMARY), -EILSEQ);
 	assert_int_equal(open_as(ROLE_STANDBY), -EREMOTE);
 	assert_int_equal(pair_erase(&paths, "db", &err), 0);

@@ -60,7 +60,6 @@ static void test_make(void **state)
 	assert_int_equal(sync_directory(paths.state, &err), 0);
 
 	// A file in the way.
-	assert_int_equal(rmdir(paths.maps), 0);
 	assert_int_equal(rmdir(paths.run), 0);
 	fclose(fopen(paths.run, "w"));
 	assert_int_equal(paths_make(&paths, &err), -ENOTDIR);

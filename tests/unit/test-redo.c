@@ -505,51 +505,6 @@ static void check_damage(const struct damage *damage)
 	world_free(world);
 }
 
-// The volume takes nothing: neither while it is a standby's nor afterwards.
-static void full_volume_is_promoted_and_read(void **state)
-{
-	struct world *world = world_synced(JOURNAL, 2);
-	uint8_t *pattern = buffer(), *read = buffer();
-	struct request write, whole, flush;
-	uint64_t block = 0;
-
-	(void)state;
-	memdisk_fail(world->volumes[0], 1 << DISK_WRITE | 1 << DISK_ZERO, 0, -ENOSPC, true);
-	send_on(world, VERSION);
-	world_sleep(world, 2 * NSEC_PER_SEC);
-	world_promote(world, true);
-	assert_int_equal(world->promote_error, 0);
-	assert_true(world_status(world).state.redo);
-	world_stop(world);
-	world_redo_start(world, REGION);
-	world_run(world);
-	assert_true(world->redo_opened);
-	assert_int_equal(world->redo_error, 0);
-	while (holds(world, block, world->content[VERSION][0] + block * 4096))
-		block++;
-	submit(world, &write, 0, DISK_WRITE, block, 1, pattern);
-	submit(world, &whole, 0, DISK_READ, 0, BLOCKS_0, read);
-	submit(world, &flush, 0, DISK_FLUSH, 0, 0, NULL);
-	world_run(world);
-	assert_true(write.over && write.error == -ENOSPC);
-	assert_true(flush.over && !flush.error);
-	assert_true(whole.over && !whole.error);
-	assert_memory_equal(read, world->content[VERSION][0], whole.io.length);
-	assert_int_equal(world->redo_troubles, 1);
-	assert_false(world->redo_done);
-	memdisk_fail(world->volumes[0], 0, 0, 0, false);
-	world_sleep(world, 2 * NSEC_PER_SEC);
-	assert_true(world->redo_done);
-	submit(world, &write, 0, DISK_WRITE, block, 1, pattern);
-	world_run(world);
-	assert_true(write.over && !write.error);
-	check_survived(world, block, 1, true, pattern);
-	free(pattern);
-	free(read);
-	close_redo(world);
-	world_free(world);
-}
-
 static void damage_is_not_served(void **state)
 {
 	static const struct damage damages[] = {
@@ -691,7 +646,6 @@ int main(void)
 	        cmocka_unit_test(writes_are_never_redone_over),
 	        cmocka_unit_test(zeroes_written_are_not_redone_over),
 	        cmocka_unit_test(failed_flush_redoes_again),
-	        cmocka_unit_test(full_volume_is_promoted_and_read),
 	        cmocka_unit_test(damage_is_not_served),
 	        cmocka_unit_test(damaged_heads_are_refused),
 	        cmocka_unit_test(damaged_log_is_refused),

@@ -16,21 +16,19 @@
 // Offsets of docs/formats.md, for a state without ancestors.
 enum {
 	AT_VERSION = 0,
-	AT_DOUBT = 15,
 	AT_ROLE = 4,
 	AT_PAUSED = 5,
 	AT_CONSISTENT = 6,
 	AT_FENCED = 7,
 	AT_PAIR = 16,
 	AT_SYNC_VOLUME = 80,
-	AT_ALONE = 84,
 	AT_SYNC_BLOCK = 88,
 	AT_PROMOTED_EPOCH = 96,
 	AT_PROMOTED_POINT = 104,
-	AT_GENERATION = 160,
-	AT_ANCESTORS = 176,
-	AT_VOLUME_COUNT = 184,
-	AT_VOLUMES = 192,
+	AT_GENERATION = 144,
+	AT_ANCESTORS = 160,
+	AT_VOLUME_COUNT = 168,
+	AT_VOLUMES = 176,
 };
 
 static struct pair_state small_state(void)
@@ -57,22 +55,17 @@ static struct pair_state large_state(void)
 	state.role = ROLE_PRIMARY;
 	state.paused = true;
 	state.fenced = true;
-	state.alone = true;
 	state.consistent = true;
 	state.partial = true;
-	state.unlogged = true;
 	memset(state.sync.bytes, 6, sizeof(state.sync.bytes));
 	state.sync_volume = 31;
-	state.doubt = DOUBT_REFUSED;
 	state.sync_block = 1;
 	state.promoted_epoch = 42;
-	state.base_epoch = 41;
-	memset(state.base_id.bytes, 7, sizeof(state.base_id.bytes));
 	state.promoted_point = 1700000000000000000;
 	for (unsigned i = 0; i < ANCESTORS_MAX + 2; i++) {
 		struct id id = {{(uint8_t)(i + 1), 9}};
 
-		lineage_push(&state.lineage, &id, i, &id);
+		lineage_push(&state.lineage, &id, i);
 	}
 	state.volume_count = VOLUMES_MAX;
 	for (unsigned i = 0; i < VOLUMES_MAX; i++) {
@@ -113,14 +106,9 @@ static void round_trip(const struct pair_state *before)
 	assert_int_equal(after.fenced, before->fenced);
 	assert_int_equal(after.consistent, before->consistent);
 	assert_int_equal(after.partial, before->partial);
-	assert_int_equal(after.doubt, before->doubt);
-	assert_int_equal(after.unlogged, before->unlogged);
-	assert_int_equal(after.alone, before->alone);
 	assert_int_equal(after.sync_volume, before->sync_volume);
 	assert_int_equal(after.sync_block, before->sync_block);
 	assert_int_equal(after.promoted_epoch, before->promoted_epoch);
-	assert_int_equal(after.base_epoch, before->base_epoch);
-	assert_memory_equal(&after.base_id, &before->base_id, sizeof(after.base_id));
 	assert_int_equal(after.promoted_point, before->promoted_point);
 	assert_int_equal(after.lineage.count, before->lineage.count);
 	assert_memory_equal(&after.lineage, &before->lineage, sizeof(after.lineage));
@@ -185,13 +173,10 @@ static void test_each_field_is_checked(void **unused)
 	        DEFECT(AT_PAUSED, "\2", "flag"),
 	        DEFECT(AT_CONSISTENT, "\xff", "flag"),
 	        DEFECT(AT_FENCED, "\2", "flag"),
-	        DEFECT(AT_DOUBT, "\3", "doubt is 3"),
 	        DEFECT(AT_PAIR, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "pair id"),
 	        DEFECT(AT_SYNC_VOLUME, "\3", "sync cursor (volume 3, block 0)"),
 	        DEFECT(AT_SYNC_VOLUME, "\2\0\0\0\0\0\0\0\1", "sync cursor (volume 2, block 1)"),
-	        DEFECT(AT_ALONE, "\\2", "sync cursor"),
-	        DEFECT(AT_ALONE + 1, "\\2", "sync cursor"), // unlogged
-	        DEFECT(AT_ALONE + 2, "\\1", "sync cursor"),
+	        DEFECT(AT_SYNC_VOLUME + 4, "\1", "sync cursor"),
 	        DEFECT(AT_SYNC_BLOCK, "\x0b", "sync cursor (volume 0, block 11)"),
 	        DEFECT(AT_PROMOTED_EPOCH + 7, "\x80", "promotion"),
 	        DEFECT(AT_PROMOTED_POINT + 7, "\x80", "promotion"),
@@ -229,8 +214,8 @@ static void test_generation_twice(void **unused)
 	struct id other = {{8}};
 
 	(void)unused;
-	lineage_push(&state.lineage, &other, 1, &other);
-	lineage_push(&state.lineage, &(struct id){{9}}, 2, &other);
+	lineage_push(&state.lineage, &other, 1);
+	lineage_push(&state.lineage, &(struct id){{9}}, 2);
 	state.lineage.ancestors[1].generation = other;
 	refused(bytes, state_encode(&state, bytes), "lineage");
 	state.lineage.ancestors[1].generation = state.lineage.generation;
