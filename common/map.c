@@ -120,9 +120,13 @@ bool map_trusted(const void *memory, const struct map_identity *identity)
 
 void map_wipe(void *memory, const struct map_identity *identity)
 {
-	memset(memory, 0, PAGE);
+	// A first page of zeroes says that all of it is.
+	memset(memory, 0xff, PAGE);
 	store_barrier(memory);
 	memset((uint8_t *)memory + PAGE, 0, map_bytes(identity->volume_count, identity->blocks) - PAGE);
+	store_barrier(memory);
+	memset(memory, 0, PAGE);
+	store_barrier(memory);
 }
 
 static void format(struct page *page, const struct map_identity *identity, uint64_t key)

@@ -60,7 +60,8 @@ size_t map_bytes(unsigned volume_count, const uint64_t *blocks);
 // or closed with map_close().
 bool map_trusted(const void *memory, const struct map_identity *identity);
 
-// Makes memory all zero that holds another map, which is gone with the first page.
+// Makes memory all zero that holds another map: the first page is of no use from the
+// first store on, and zero after the last one.
 void map_wipe(void *memory, const struct map_identity *identity);
 
 // Takes over a trusted map, or formats one in memory that is all zero, which is
